@@ -1,0 +1,68 @@
+"""What people see while a stage runs: short lines, progress with rate and time left, tables. Everything on stderr."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+T = TypeVar("T")
+_console = Console(stderr=True, highlight=False)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
+
+
+class Bar:
+    """A running progress bar."""
+
+    def __init__(self, progress: Progress, task: Any):
+        self._progress, self._task = progress, task
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Move on by `count`; `note` is shown at the end of the line (a loss, say)."""
+        self._progress.update(self._task, advance=count, note=note)
+
+
+def say(text: str) -> None:
+    """One line for the user."""
+    _console.print(text, markup=False)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int | None, done: int = 0) -> Iterator[Bar]:
+    """A progress bar with rate and time left; `done` counts what an earlier run had finished."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=_console) as bar:
+        yield Bar(bar, bar.add_task(description, total=total, completed=done, note=""))
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a progress bar."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    with progress(description, total) as bar:
+        for item in items:
+            yield item
+            bar.advance()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table of already formatted values."""
+    shown = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        shown.add_row(*(str(value) for value in row))
+    _console.print(shown)

@@ -1,0 +1,99 @@
+"""The controller bundle: one folder with ONNX graphs and the JSON that says how to use them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from robot_wm.contracts import config, files
+from robot_wm.contracts.embodiment import CommandSpace, Safety
+from robot_wm.contracts.errors import UserError
+
+SCHEMA = 1
+SPEC_FILE = "controller.json"
+ENCODE_FILE = "encode.onnx"
+PLAN_FILE = "plan.onnx"
+
+
+@dataclass(frozen=True)
+class ControllerSpec:
+    """Everything that a runtime must know beside the graphs (units SI, full precision).
+
+    `encode.onnx`: frame (1, height, width, 3) uint8 → latent (1, D).
+    `plan.onnx`: history (1, T, D), goal (1, D), proprio (1, P), reference (1, U), warm (1, H, U),
+    noise (1, I, N, H, U) standard normal → command (1, K, U) in `command.unit`, cost (1,), uncertainty (1,),
+    next_warm (1, H, U). `warm` and `next_warm` are in plan units and start at zero.
+
+    Attributes:
+        embodiment, embodiment_sha256: the body, by name and digest.
+        camera, height, width: the image that `encode.onnx` takes.
+        proprio: names of the proprio vector, in order.
+        command: the command space; its limits are inside the graph as well.
+        safety: limits of the runtime loop.
+        latent_dim, history: D and T.
+        horizon, candidates, iterations: H, N and I.
+        opset: of both graphs.
+        files: SHA-256 of each graph.
+        parity: largest absolute difference from PyTorch, per output, on recorded inputs.
+        lineage: SHA-256 of the runs that this bundle came from, by stage.
+    """
+
+    schema: int
+    embodiment: str
+    embodiment_sha256: str
+    camera: str
+    height: int
+    width: int
+    proprio: tuple[str, ...]
+    command: CommandSpace
+    safety: Safety
+    latent_dim: int
+    history: int
+    horizon: int
+    candidates: int
+    iterations: int
+    opset: int
+    files: dict[str, str]
+    parity: dict[str, float]
+    lineage: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise UserError(f"bundle schema is {self.schema}", f"This version reads schema {SCHEMA}; export again")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are all there and whole."""
+
+    path: Path
+    spec: ControllerSpec
+
+    @property
+    def encode(self) -> Path:
+        return self.path / ENCODE_FILE
+
+    @property
+    def plan(self) -> Path:
+        return self.path / PLAN_FILE
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        UserError: no bundle there, another schema, or a graph that is missing or not the one that was exported.
+    """
+    if (path / "bundle").is_dir():  # an export run folder holds its bundle under this name
+        path = path / "bundle"
+    if not (path / SPEC_FILE).is_file():
+        raise UserError(f"{path} holds no {SPEC_FILE}", "Give an export run or a bundle folder")
+    spec = config.from_mapping(ControllerSpec, files.read_json(path / SPEC_FILE), SPEC_FILE)
+    for name in (ENCODE_FILE, PLAN_FILE):
+        if name not in spec.files:
+            raise UserError(f"{path / SPEC_FILE} does not list {name}", "Export the controller again")
+    for name, expected in spec.files.items():
+        file = files.confine(path, name)
+        if not file.is_file():
+            raise UserError(f"{file} is missing", "Copy the whole bundle folder, or export again")
+        if files.sha256(file) != expected:
+            raise UserError(f"{file} is truncated or altered (SHA-256 differs)", "Copy the bundle again, or export it")
+    return Bundle(path, spec)

@@ -1,0 +1,81 @@
+"""The dataset contract: LeRobot's feature names and the meaning that robot-wm gives them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from robot_wm.contracts.errors import UserError
+
+STATE = "observation.state"
+ACTION = "action"
+HAND = "simulator.hand_position_m"  # in the camera's frame; simulated clips only
+OBJECT = "simulator.object_position_m"  # in the camera's frame; simulated clips only
+LATENT_ACTION = "latent_action"
+LATENT_ACTION_STD = "latent_action_std"
+_IMAGE_PREFIX = "observation.images."
+_VERSIONS = ("v2.0", "v2.1", "v3.0")
+
+
+def image_key(camera: str) -> str:
+    """The feature name of a camera."""
+    return _IMAGE_PREFIX + camera
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column or video of a dataset: numpy dtype name or "video", shape of one row, names of its entries."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...] | None = None
+
+    @property
+    def is_video(self) -> bool:
+        return self.dtype in ("video", "image")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `meta/info.json` promises."""
+
+    version: str
+    fps: float
+    total_episodes: int
+    total_frames: int
+    features: dict[str, Feature]
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return tuple(k.removeprefix(_IMAGE_PREFIX) for k, f in self.features.items() if f.is_video)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], where: str) -> "DatasetInfo":
+        """Check the parsed `info.json`; raises UserError that names the field."""
+
+        def need(key: str, kinds: tuple[type, ...]) -> Any:
+            if not isinstance(value, Mapping) or not isinstance(value.get(key), kinds):
+                found = value.get(key) if isinstance(value, Mapping) else value
+                raise UserError(f"{where}: {key} is {found!r}", "This is not a LeRobot info.json; record it again")
+            return value[key]
+
+        version = need("codebase_version", (str,))
+        if version not in _VERSIONS:
+            raise UserError(f"{where}: codebase_version is {version!r}", f"Versions read: {', '.join(_VERSIONS)}")
+        fps = float(need("fps", (int, float)))
+        if not fps > 0:
+            raise UserError(f"{where}: fps is {fps}", "It must be positive")
+        features = {}
+        for key, item in need("features", (dict,)).items():
+            if not isinstance(item, Mapping) or "dtype" not in item or "shape" not in item:
+                raise UserError(f"{where}: feature {key!r} has no dtype or shape", "Record the dataset again")
+            features[key] = Feature(str(item["dtype"]), tuple(int(s) for s in item["shape"]), _names(item.get("names")))
+        return cls(version, fps, int(need("total_episodes", (int,))), int(need("total_frames", (int,))), features)
+
+
+def _names(names: Any) -> tuple[str, ...] | None:
+    """LeRobot writes names as a list, as a dict of lists, or nested once: all become one flat tuple."""
+    if isinstance(names, Mapping):
+        names = [n for group in names.values() for n in (group if isinstance(group, list) else [group])]
+    if not isinstance(names, list):
+        return None
+    return tuple(str(n) for group in names for n in (group if isinstance(group, list) else [group]))

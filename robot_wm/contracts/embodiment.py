@@ -1,0 +1,168 @@
+"""A robot body as data: what one yaml says, and the command space that follows from it and the MJCF."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts.config import to_mapping
+from robot_wm.contracts.errors import UserError
+
+Interface = Literal["joint_position", "joint_velocity", "joint_torque", "end_effector_velocity"]
+
+
+@dataclass(frozen=True)
+class Mjcf:
+    """Where the model file is: `path` alone, or `path` inside an installed `package`."""
+
+    path: str
+    package: str | None = None
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera of the MJCF (by `name` alone), or one placed in the world by `position_m` and `target_m`."""
+
+    name: str
+    height: int = 96
+    width: int = 96
+    position_m: tuple[float, float, float] | None = None
+    target_m: tuple[float, float, float] | None = None
+    fovy_deg: float = 45.0
+
+
+@dataclass(frozen=True)
+class Safety:
+    """Limits that the runtime adds to those of the MJCF.
+
+    Attributes:
+        max_step: largest change of a command between two control ticks [the command's unit]; one value for all.
+        margin: share of the command range kept free at both ends.
+        max_frame_age_s: an older frame is stale and the robot holds.
+        max_overruns: missed planning deadlines in a row before the robot holds.
+    """
+
+    max_step: float
+    margin: float = 0.0
+    max_frame_age_s: float = 0.5
+    max_overruns: int = 3
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """One robot body. What the MJCF knows (joint names, ranges, actuator limits, timestep) is read from there.
+
+    Attributes:
+        name: also the name of the yaml.
+        mjcf: the model file.
+        interface: what a command means.
+        end_effector: site or body of the MJCF whose place a reach task judges.
+        camera: the camera that the model sees through.
+        control_rate_hz: commands per second.
+        frame_skip: commands per model step (one command chunk).
+        safety: limits beyond the MJCF's.
+        actuators: commanded actuators in order; empty means all of the MJCF's.
+        home: proprio-independent start: joint positions of the actuated joints [rad or m]; empty means the MJCF's.
+        max_speed_m_s: command range of an end-effector interface.
+        environment: a gymnasium environment id that simulates this body, where one exists.
+        identifiable: MuJoCo parameters that calibration may move, each with (low, high) as factors of the MJCF's value.
+    """
+
+    name: str
+    mjcf: Mjcf
+    interface: Interface
+    end_effector: str
+    camera: Camera
+    control_rate_hz: float
+    frame_skip: int
+    safety: Safety
+    actuators: tuple[str, ...] = ()
+    home: tuple[float, ...] = ()
+    max_speed_m_s: float = 0.0
+    environment: str | None = None
+    identifiable: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in (("control_rate_hz", self.control_rate_hz), ("frame_skip", self.frame_skip)):
+            if not value > 0:
+                raise UserError(f"embodiment {self.name}: {name} is {value}", "It must be positive")
+        if self.safety.max_step <= 0 or not 0 <= self.safety.margin < 0.5:
+            raise UserError(
+                f"embodiment {self.name}: safety is {self.safety}", "max_step must be positive, margin in [0, 0.5)"
+            )
+        if self.interface == "end_effector_velocity" and self.max_speed_m_s <= 0:
+            raise UserError(f"embodiment {self.name}: max_speed_m_s is {self.max_speed_m_s}", "Give the top speed")
+
+    @property
+    def step_s(self) -> float:
+        """Duration of one model step [s]."""
+        return self.frame_skip / self.control_rate_hz
+
+    def digest(self) -> str:
+        """SHA-256 of the embodiment's values: a checkpoint of another body is recognised by it."""
+        return hashlib.sha256(json.dumps(to_mapping(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class CommandSpace:
+    """Which commands a body takes, resolved from embodiment and MJCF.
+
+    A planner works on a normalised plan `v` in [-1, 1]. For rate interfaces (velocity, torque) `v` spans the range of
+    the command. For `joint_position` it spans the change of the target per control tick, so that targets move no
+    faster than `max_step`; both directions of the map need the command sent before (`reference`).
+
+    Attributes:
+        interface: what a command means.
+        names: one per command dimension, in order.
+        unit: unit of the command.
+        low, high: limits, the safety margin already taken off.
+        max_step: largest change between two control ticks, per dimension.
+        frame_skip: commands per chunk.
+        control_rate_hz: commands per second.
+    """
+
+    interface: Interface
+    names: tuple[str, ...]
+    unit: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    max_step: tuple[float, ...]
+    frame_skip: int
+    control_rate_hz: float
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.names), len(self.low), len(self.high), len(self.max_step)}
+        if len(sizes) != 1 or not self.names:
+            raise UserError(f"command space has lists of {sorted(sizes)} entries", "Give one entry per command")
+        if not all(lo < hi for lo, hi in zip(self.low, self.high, strict=True)):
+            raise UserError(f"command limits are {self.low} to {self.high}", "Every low must be below its high")
+
+    @property
+    def dim(self) -> int:
+        return len(self.names)
+
+    @property
+    def is_position(self) -> bool:
+        return self.interface == "joint_position"
+
+    def hold(self, reference_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The command that stays in place: the last target for positions, zero (within limits) for rates."""
+        rest = reference_U if self.is_position else np.zeros(self.dim)
+        return np.clip(rest, self.low, self.high)
+
+    def normalize(self, chunk_KU: NDArray[np.float64], reference_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Commands in physical units to plan units, (K, U) to (K, U); `reference_U` was sent just before the chunk."""
+        if self.is_position:
+            return np.diff(np.vstack([reference_U, chunk_KU]), axis=0) / np.asarray(self.max_step)
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return (chunk_KU - (low + high) / 2) / ((high - low) / 2)
+
+    def denormalize(self, plan_KU: NDArray[np.float64], reference_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Plan units to commands within the limits, (K, U) to (K, U): the inverse of normalize inside the limits."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        if not self.is_position:
+            return np.clip((low + high) / 2 + plan_KU * (high - low) / 2, low, high)
+        return np.clip(reference_U + np.cumsum(plan_KU * np.asarray(self.max_step), axis=0), low, high)

@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and paths that stay where they belong."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from robot_wm.contracts.errors import UserError
+
+_SAMPLE_BYTES = 1 << 20
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file in the same folder, flushed before the rename."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON (no NaN) atomically, floats at full precision."""
+    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raises UserError when the file is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist", "Check the path, or run the stage that writes it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON ({error})", "Restore it, or run the stage again") from None
+
+
+def confine(root: Path, relative: str) -> Path:
+    """Join a path found in a file to `root`; raises UserError when it would leave that folder."""
+    candidate = (root / relative).resolve()
+    if not candidate.is_relative_to(root.resolve()):
+        raise UserError(f"path {relative!r} leaves the folder {root}", "Use a relative path inside that folder")
+    return candidate
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(path: Path) -> str:
+    """Identity of an input: a file by content, a finished run by its manifest, a folder by what it holds.
+
+    Files over 2 MiB inside a folder count by size, first and last MiB, so that a large dataset is named in seconds.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist", "Check the path")
+    if path.is_file():
+        return sha256(path)
+    if (path / "manifest.json").is_file():
+        return sha256(path / "manifest.json")
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(path).as_posix()}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_SAMPLE_BYTES if size > 2 * _SAMPLE_BYTES else size))
+            if size > 2 * _SAMPLE_BYTES:
+                stream.seek(-_SAMPLE_BYTES, os.SEEK_END)
+                digest.update(stream.read())
+    return digest.hexdigest()
