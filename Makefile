@@ -1,0 +1,69 @@
+# Every target starts from nothing: it makes .venv and installs what it needs first.
+#   make demo              video of simulated arms → world model → Fetch under control → one HTML report
+#   make demo VIDEO=path   the same, with your own video (a file, a folder, or a LeRobot dataset) in the pretraining set
+SHELL  := /bin/bash
+PYTHON ?= python3
+VENV   ?= .venv
+VIDEO  ?=
+ARGS   ?=
+export VIDEO
+JOBS   ?= 2
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+GL     := $(VENV)/.gl
+GL_APT := libegl1 libosmesa6 libgl1 libglib2.0-0
+
+.PHONY: setup demo test test-fast lint format docs clean help
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(GL) ## virtual environment, packages, GL backend
+
+demo: $(GL) ## the whole path on 2 cores in about 10 minutes; VIDEO=path adds your own video
+	$(BIN)/robot-wm demo $${VIDEO:+"video=$$VIDEO"} $(ARGS)
+
+test: $(GL) ## the whole suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not gpu" $(ARGS)
+
+test-fast: $(GL) ## the fast part (under 3 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(STAMP) ## formatting, style, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(STAMP) ## rewrite files in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## the documentation as a site in site/, readable without a network
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+clean: ## remove what make made (runs/ stays)
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "robot-wm needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]' -c constraints.txt
+	@touch $@
+
+# Headless rendering needs EGL or OSMesa. Root on Debian or Ubuntu gets them installed; everybody else is told how.
+$(GL): $(STAMP)
+	@probe() { $(BIN)/python -c 'import cv2; from sims.gl import choose_backend; print("rendering through", choose_backend())'; }; \
+	if ! probe 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "no GL backend for headless rendering yet: installing $(GL_APT)"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $(GL_APT) >/dev/null; \
+	  else \
+	    echo "no GL backend for headless rendering; run: sudo apt-get install -y $(GL_APT)"; \
+	  fi; \
+	  probe || exit 2; \
+	fi
+	@touch $@
