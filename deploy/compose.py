@@ -1,0 +1,158 @@
+"""Configs composed by Hydra; the only module that imports it. Stages receive plain values."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deploy import command_help
+from robot_wm.contracts.errors import UserError
+
+_OVERRIDE = re.compile(r"^\+{0,2}(?P<key>[A-Za-z_]\w*(?:\.\w+)*)=(?P<value>.*)$", re.DOTALL)
+_RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")
+_ROOT = "stage"  # Hydra puts a config of the group `stage` under this key
+
+
+def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:
+    """The values of configs/stage/<stage>.yaml with `overrides` applied, as plain dicts, lists and scalars.
+
+    Args:
+        stage: name of the stage.
+        overrides: `key=value` in Hydra's grammar; a value that is not in it (a path with brackets, say) is text.
+            `group=name` chooses a yaml of a group that the stage lists in its defaults.
+        config_dirs: folders searched for groups beside the shipped one: `FOLDER/embodiment/myarm.yaml`.
+
+    Raises:
+        UserError: a bad override, a choice that does not exist, a yaml that cannot be read, or a resolver in a value.
+    """
+    root = command_help.configs_dir()
+    if not (root / "stage" / f"{stage}.yaml").is_file():
+        raise UserError(f"{root / 'stage' / stage}.yaml does not exist", "Install robot-wm again")
+    _refuse_shadowing(root, config_dirs)
+    pairs = [_split(override) for override in overrides]
+    try:
+        with initialize_config_dir(config_dir=str(root), version_base="1.3"):
+            groups = _groups(_hydra(stage, [], config_dirs))
+            chosen = {key: value for key, value in pairs if key in groups}
+            for group, name in chosen.items():
+                _check_choice(groups[group].partition("@")[0], name, config_dirs)
+            composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
+        values = _values(composed)
+        for key, value in pairs:
+            if key not in groups:
+                OmegaConf.update(values, key, _parse(key, value), merge=True, force_add=True)
+        plain = _plain(values)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"config of {stage}: {str(error).splitlines()[0]}", f"See robot-wm {stage} --help") from error
+    for key, path in _user_files(groups, composed, config_dirs).items():
+        _anchor_mjcf(plain, key, path)
+    return plain
+
+
+def _hydra(stage: str, overrides: list[str], config_dirs: Sequence[Path]) -> DictConfig:
+    places = ",".join("'file://" + str(d.resolve()).replace("'", "\\'") + "'" for d in config_dirs)
+    return hydra_compose(f"stage/{stage}", [*overrides, f"hydra.searchpath=[{places}]"], return_hydra_config=True)
+
+
+def _values(composed: DictConfig) -> DictConfig:
+    """The stage's own part, open to keys that only its dataclass knows."""
+    container = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(container, dict)
+    container.pop("hydra")
+    values = OmegaConf.create(container.get(_ROOT, container))
+    assert isinstance(values, DictConfig)
+    return values
+
+
+def _groups(composed: DictConfig) -> dict[str, str]:
+    """User's name of each group (`embodiment`) to Hydra's (`embodiment@stage.embodiment`)."""
+    keys = [str(key) for key in composed.hydra.runtime.choices if not str(key).startswith("hydra/")]
+    return {key.partition("@")[2].removeprefix(f"{_ROOT}.") or key: key for key in keys}
+
+
+def _split(override: str) -> tuple[str, str]:
+    found = _OVERRIDE.match(override)
+    if not found:
+        raise UserError(f"argument {override!r} is not key=value", "Such as seed=1 or embodiment.camera.height=64")
+    return found["key"], found["value"]
+
+
+def _parse(key: str, text: str) -> Any:
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={text}")
+    except HydraException:
+        return text
+    return text if override.is_sweep_override() else override.value()
+
+
+def _check_choice(group: str, name: str, config_dirs: Sequence[Path]) -> None:
+    known = command_help.choices(group, config_dirs)
+    if name not in ("null", *known):
+        raise UserError(
+            f"{group} {name!r} is not known",
+            f"Choose one of: {', '.join(known)}; or give --config-dir FOLDER with FOLDER/{group}/{name}.yaml",
+        )
+
+
+def _refuse_shadowing(root: Path, config_dirs: Sequence[Path]) -> None:
+    for folder in config_dirs:
+        for file in sorted(folder.glob("*/*.yaml")):
+            if (root / file.relative_to(folder)).is_file():
+                raise UserError(f"{file} has the name of a shipped config", "Rename it")
+
+
+def _plain(values: DictConfig) -> dict[str, Any]:
+    """Plain values; `${key}` is followed, resolvers such as `${oc.env:HOME}` are refused, `???` is left out."""
+    for text in _strings(OmegaConf.to_container(values, resolve=False)):
+        if _RESOLVER.search(text):
+            raise UserError(f"config value {text!r} calls a resolver", "Write the value itself")
+    plain: dict[str, Any] = _given(OmegaConf.to_container(values, resolve=True))
+    return plain
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _given(item) for key, item in value.items() if item != "???"}
+    return [_given(item) for item in value] if isinstance(value, list) else value
+
+
+def _user_files(groups: dict[str, str], composed: DictConfig, config_dirs: Sequence[Path]) -> dict[str, Path]:
+    """The groups whose choice came from one of the user's folders, with the file."""
+    found = {}
+    for key, hydra_key in groups.items():
+        choice = composed.hydra.runtime.choices[hydra_key]
+        for folder in config_dirs:
+            file = folder / hydra_key.partition("@")[0] / f"{choice}.yaml"
+            if file.is_file():
+                found[key] = file
+    return found
+
+
+def _anchor_mjcf(values: dict[str, Any], key: str, file: Path) -> None:
+    """A MJCF that stands beside the user's yaml is named relative to it; stages see it relative to where they run."""
+    for part in key.split("."):
+        values = values.get(part, {}) if isinstance(values, dict) else {}
+    mjcf = values.get("mjcf") if isinstance(values, dict) else None
+    if not isinstance(mjcf, dict) or mjcf.get("package") or not isinstance(mjcf.get("path"), str):
+        return
+    beside = (file.parent / mjcf["path"]).resolve()
+    if beside.is_file():
+        here = Path.cwd().resolve()
+        mjcf["path"] = os.path.relpath(beside, here) if beside.is_relative_to(here) else str(beside)
