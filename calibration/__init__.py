@@ -1,0 +1,1 @@
+"""Fitting a world model to one body from minutes of its own data."""

@@ -1,0 +1,198 @@
+"""Fitting adapter, proprio head and dynamics to one body's transitions, over the pretrained encoder."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from calibration.transitions import Transitions
+from robot_wm import console
+from robot_wm.contracts.errors import UserError
+from robot_wm.models.adapter import Adapter, ProprioHead
+from robot_wm.models.world_model import WorldModel
+from robot_wm.training.losses import sigreg
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How the fit is run.
+
+    Attributes:
+        steps, batch: optimizer steps, windows per step.
+        rollout_steps: model steps predicted from predictions.
+        learning_rate: of adapter and proprio head.
+        dynamics_learning_rate: of the dynamics; 0 keeps them as pretrained.
+        encoder_learning_rate: of the encoder; 0 freezes it, which is many times faster.
+        encoder_steps: optimizer steps that also move the encoder, before the others; each sees `encoder_batch` windows.
+        weight_decay: of AdamW.
+        noise: standard deviation added to latents.
+        label: weight of agreement with the labeler in the first quarter of the steps (0.05 of it later).
+        proprio: weight of proprio read from predicted latents.
+    """
+
+    steps: int = 1000
+    batch: int = 128
+    rollout_steps: int = 4
+    learning_rate: float = 2e-3
+    dynamics_learning_rate: float = 5e-4
+    encoder_learning_rate: float = 0.0
+    encoder_steps: int = 0
+    encoder_batch: int = 24
+    weight_decay: float = 0.05
+    noise: float = 0.05
+    label: float = 0.2
+    proprio: float = 1.0
+
+
+class Calibrated(nn.Module):
+    """A world model with the parts that tie it to one body."""
+
+    def __init__(self, model: WorldModel, adapter: Adapter, proprio_head: ProprioHead, proprio: Tensor):
+        """`proprio` (F, P) is the training log that the standardisation comes from."""
+        super().__init__()
+        self.model, self.adapter, self.proprio_head = model, adapter, proprio_head
+        self.register_buffer("proprio_mean_P", proprio.mean(0))
+        self.register_buffer("proprio_std_P", proprio.std(0) + 1e-3 * proprio.std() + 1e-8)
+
+    def rollout(self, z_BLD: Tensor, proprio_BP: Tensor, chunks_BHV: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (B, H, D) and standardised proprio (B, H, P) predicted from the start of `z_BLD` (history first)."""
+        history = z_BLD[:, : self.model.config.history]
+        latents, states = [], []
+        for chunk_BV in chunks_BHV.unbind(dim=1):
+            action = self.adapter(chunk_BV, proprio_BP, history[:, -1])
+            z_BD, _ = self.model.predict(history, action)
+            history = torch.cat([history[:, 1:], z_BD[:, None]], dim=1)
+            proprio_BP = self.proprio_head(history)
+            latents.append(z_BD)
+            states.append(proprio_BP)
+        return torch.stack(latents, dim=1), torch.stack(states, dim=1)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Tensors that windows are gathered from, and the rows of each window (W, history + rollout_steps)."""
+
+    frames: Tensor
+    proprio: Tensor
+    chunks: Tensor
+    rows: Tensor
+
+
+def make_windows(transitions: Transitions, length: int, episodes: NDArray[np.int32]) -> Windows:
+    """Windows of the given episodes; raises UserError when there is none."""
+    rows = transitions.windows(length, episodes)
+    if len(rows) == 0:
+        raise UserError(f"no stretch of {length} model steps in the log", "Record longer episodes")
+    return Windows(
+        torch.from_numpy(transitions.frames_FYXC),
+        torch.from_numpy(transitions.proprio_FP),
+        torch.from_numpy(transitions.chunks_FKU).flatten(1),
+        torch.from_numpy(rows),
+    )
+
+
+@torch.no_grad()
+def encode_all(model: WorldModel, frames: Tensor, batch: int = 256) -> Tensor:
+    """Latents (F, D) of all frames of a log."""
+    model.eval()
+    return torch.cat([model.encoder(part) for part in frames.split(batch)])
+
+
+def fit(
+    calibrated: Calibrated, windows: Windows, config: FitConfig, pretrained: bool, seed: int, log: Callable[..., None]
+) -> None:
+    """Fit in place: first (optionally) with the encoder, then on its frozen latents.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    if config.encoder_learning_rate > 0 and config.encoder_steps > 0:
+        _run(calibrated, windows, None, config, pretrained, generator, log)
+    latents = encode_all(calibrated.model, windows.frames)
+    _run(calibrated, windows, latents, config, pretrained, generator, log)
+
+
+def _run(
+    calibrated: Calibrated,
+    windows: Windows,
+    latents: Tensor | None,
+    config: FitConfig,
+    pretrained: bool,
+    generator: torch.Generator,
+    log: Callable[..., None],
+) -> None:
+    """One phase: with the encoder in the loop (`latents` None), or on latents computed once."""
+    joint = latents is None
+    steps, batch = (config.encoder_steps, config.encoder_batch) if joint else (config.steps, config.batch)
+    groups = [
+        {"params": [*calibrated.adapter.parameters(), *calibrated.proprio_head.parameters()], "lr": config.learning_rate},
+        {"params": list(calibrated.model.dynamics.parameters()), "lr": config.dynamics_learning_rate},
+    ]
+    if joint:
+        groups.append({"params": list(calibrated.model.encoder.parameters()), "lr": config.encoder_learning_rate})
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
+    phase = "encoder" if joint else "adapter"
+    calibrated.train()
+    calibrated.model.encoder.train(joint)
+    with console.progress(f"calibrate ({phase})", steps) as bar:
+        for step in range(steps):
+            rows = windows.rows[torch.randint(len(windows.rows), (batch,), generator=generator)]
+            z_BLD = calibrated.model.encode(windows.frames[rows]) if latents is None else latents[rows]
+            label = (config.label if step < steps / 4 else 0.05 * config.label) if pretrained else 0.0
+            terms = fit_terms(calibrated, z_BLD, windows.proprio[rows], windows.chunks[rows], config, label)
+            if joint:
+                directions = F.normalize(torch.randn(z_BLD.shape[-1], 256), dim=0)
+                terms["total"] = terms["total"] + 0.1 * sigreg(z_BLD.flatten(0, 1), directions)
+            if not torch.isfinite(terms["total"]):
+                raise UserError(f"calibration loss is not finite at step {step}", "Lower fit.learning_rate")
+            optimizer.zero_grad()
+            terms["total"].backward()
+            torch.nn.utils.clip_grad_norm_(calibrated.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            bar.advance(note=f"loss {float(terms['total']):.3f}")
+            if (step + 1) % 10 == 0:
+                log(step=step + 1, phase=phase, **{k: round(float(v), 6) for k, v in terms.items()})
+    calibrated.eval()
+
+
+def fit_terms(
+    calibrated: Calibrated, z_BLD: Tensor, proprio_BLP: Tensor, chunks_BLV: Tensor, config: FitConfig, label: float
+) -> dict[str, Tensor]:
+    """Losses of one batch of windows, `history` latents first; unweighted terms and under `total` their sum."""
+    model, history = calibrated.model, calibrated.model.config.history
+    proprio = (proprio_BLP - calibrated.proprio_mean_P) / calibrated.proprio_std_P
+    noisy = z_BLD + config.noise * torch.randn_like(z_BLD)
+    histories = noisy.unfold(1, history, 1).transpose(2, 3)  # (B, L - history + 1, history, D), one per known end
+    now = slice(history - 1, -1)
+    flat = histories[:, :-1].flatten(0, 1)
+    actions = calibrated.adapter(chunks_BLV[:, now].flatten(0, 1), proprio[:, now].flatten(0, 1), flat[:, -1])
+    predicted, log_error = model.predict(flat, actions)
+    error_N = (predicted - z_BLD[:, history:].flatten(0, 1)).square().mean(-1)
+    rolled, states = calibrated.rollout(noisy, proprio[:, history - 1], chunks_BLV[:, now])
+    with torch.no_grad():
+        inferred = torch.tanh(model.infer(z_BLD)[0][:, history - 1 :]).flatten(0, 1)
+    terms = {
+        "predict": error_N.mean(),
+        "rollout": (rolled - z_BLD[:, history:]).square().mean(),
+        "label": (actions - inferred).square().mean(),
+        "read": (calibrated.proprio_head(histories.flatten(0, 1)) - proprio[:, history - 1 :].flatten(0, 1)).square().mean(),
+        "proprio": (states - proprio[:, history:]).square().mean(),
+        "calibration": (error_N.detach() / log_error.exp() + log_error).mean(),
+    }
+    terms["total"] = (
+        terms["predict"]
+        + terms["rollout"]
+        + label * terms["label"]
+        + config.proprio * (terms["read"] + terms["proprio"])
+        + 0.1 * terms["calibration"]
+    )
+    return terms

@@ -1,0 +1,55 @@
+"""Open-loop prediction on the held-out part of a log, beside copying the last frame."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibration.adapter_fit import Calibrated, Windows, encode_all
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Errors in the entries of proprio that measure a position [their own unit], k = 1 … K model steps ahead.
+
+    Attributes:
+        error_K: of the world model, read through the proprio head: root of the mean squared distance.
+        copy_K: of leaving the measured proprio as it was.
+        read_error: of the proprio head on the true latents: what the encoder cannot tell.
+        truth_nKYXC, nearest_nKYXC: frames that came, and the frames of the log nearest to the predicted latents.
+    """
+
+    error_K: NDArray[np.float64]
+    copy_K: NDArray[np.float64]
+    read_error: float
+    truth_nKYXC: NDArray[np.uint8]
+    nearest_nKYXC: NDArray[np.uint8]
+
+
+@torch.no_grad()
+def predict_held_out(calibrated: Calibrated, windows: Windows, position_P: NDArray[np.bool_], shown: int) -> Prediction:
+    """Roll every window out and compare with what came; `shown` of them, evenly spaced, as pictures."""
+    latents = encode_all(calibrated.model, windows.frames)
+    history = calibrated.model.config.history
+    rows = windows.rows
+    proprio = (windows.proprio[rows] - calibrated.proprio_mean_P) / calibrated.proprio_std_P
+    chunks = windows.chunks[rows][:, history - 1 : -1]
+    predicted, states = calibrated.rollout(latents[rows], proprio[:, history - 1], chunks)
+    read = calibrated.proprio_head(latents[rows][:, -history:])
+    chosen = torch.linspace(0, len(rows) - 1, min(shown, len(rows))).long()
+    nearest = torch.cdist(predicted[chosen].flatten(0, 1), latents).argmin(dim=1)
+    position = torch.from_numpy(position_P)
+
+    def distance(difference: torch.Tensor) -> torch.Tensor:
+        physical = (difference * calibrated.proprio_std_P)[..., position]
+        return physical.square().sum(-1).mean(0).sqrt()
+
+    shape = (len(chosen), predicted.shape[1], *windows.frames.shape[1:])
+    return Prediction(
+        distance(states - proprio[:, history:]).double().numpy(),
+        distance(proprio[:, history - 1 : history] - proprio[:, history:]).double().numpy(),
+        float(distance(read - proprio[:, -1])),
+        windows.frames[rows[chosen][:, history:]].numpy(),
+        windows.frames[nearest].reshape(shape).numpy(),
+    )

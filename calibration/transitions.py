@@ -1,0 +1,104 @@
+"""One body's log as labelled transitions: frames, proprio and commands at the control rate, cut into windows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts.dataset import ACTION, STATE, image_key
+from robot_wm.contracts.embodiment import CommandSpace, Embodiment
+from robot_wm.contracts.errors import UserError
+from robot_wm.data.lerobot import LeRobotDataset
+from robot_wm.data.pack import PackSpec, build_pack
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """A log at the control rate (F rows); a model step spans `skip` rows.
+
+    Attributes:
+        frames_FYXC: uint8, at the encoder's size.
+        proprio_FP: in its own units.
+        chunks_FKU: the commands of the `skip` rows from each row on, in plan units; NaN where the episode ends.
+        episode_F: episode of each row.
+        skip: rows per model step.
+    """
+
+    frames_FYXC: NDArray[np.uint8]
+    proprio_FP: NDArray[np.float32]
+    chunks_FKU: NDArray[np.float32]
+    episode_F: NDArray[np.int32]
+    skip: int
+
+    @property
+    def count(self) -> int:
+        """Labelled transitions: model steps that do not overlap."""
+        return sum(max(0, n - 1) // self.skip for n in np.bincount(self.episode_F))
+
+    def windows(self, length: int, episodes: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Rows (W, length), one model step apart, that stay inside one of the given episodes."""
+        span = (length - 1) * self.skip
+        first = np.arange(max(0, len(self.episode_F) - span))
+        inside = (self.episode_F[first] == self.episode_F[first + span]) & np.isin(self.episode_F[first], episodes)
+        return first[inside][:, None] + self.skip * np.arange(length)
+
+
+def load_transitions(
+    dataset: Path, embodiment: Embodiment, command: CommandSpace, size: int, limit: int, cache: Path
+) -> Transitions:
+    """Read the first `limit` labelled transitions of a LeRobot dataset.
+
+    Raises:
+        UserError: a feature is missing or has another size or other names than the body, another rate, NaN, or too
+            little data.
+    """
+    log = LeRobotDataset(dataset)
+    _check(log, embodiment, command, dataset)
+    pack = build_pack(dataset, PackSpec(size, 1 / log.info.fps), cache, embodiment.camera.name)
+    keep = limit * command.frame_skip + np.arange(len(pack.starts) - 1) + 1  # one closing row per episode started
+    rows = np.arange(len(pack.episode_F)) < keep[pack.episode_F]
+    actions = np.asarray(pack.columns[ACTION], np.float64).reshape(len(rows), -1)[rows]
+    episode = np.asarray(pack.episode_F)[rows]
+    transitions = Transitions(
+        np.asarray(pack.frames_FYXC)[rows],
+        np.asarray(pack.columns[STATE], np.float32)[rows],
+        _chunks(actions, episode, command),
+        episode,
+        command.frame_skip,
+    )
+    if transitions.count < 20:
+        raise UserError(f"{dataset} holds {transitions.count} transitions", "Record at least 20 (a few seconds)")
+    return transitions
+
+
+def _chunks(actions_FU: NDArray[np.float64], episode_F: NDArray[np.int32], command: CommandSpace) -> NDArray[np.float32]:
+    skip = command.frame_skip
+    chunks = np.full((len(actions_FU), skip, command.dim), np.nan, np.float32)
+    for row in range(len(actions_FU) - skip):
+        if episode_F[row] == episode_F[row + skip]:
+            before = row - 1 if row and episode_F[row - 1] == episode_F[row] else row
+            chunks[row] = command.normalize(actions_FU[row : row + skip], actions_FU[before])
+    return chunks
+
+
+def _check(log: LeRobotDataset, embodiment: Embodiment, command: CommandSpace, dataset: Path) -> None:
+    features = log.info.features
+    for key in (ACTION, STATE, image_key(embodiment.camera.name)):
+        if key not in features:
+            raise UserError(f"{dataset} has no feature {key!r}", f"It has: {', '.join(features)}")
+    size = features[ACTION].shape[-1]
+    if size != command.dim:
+        raise UserError(
+            f"{dataset}: {ACTION} has {size} entries, {embodiment.name} takes {command.dim}",
+            f"Commands in order: {', '.join(command.names)}",
+        )
+    names = features[ACTION].names
+    if names and set(names) <= set(command.names) and names != command.names:
+        raise UserError(f"{dataset}: {ACTION} is ordered {', '.join(names)}", f"Wanted: {', '.join(command.names)}")
+    if abs(log.info.fps - command.control_rate_hz) > 0.01 * command.control_rate_hz:
+        raise UserError(
+            f"{dataset} was recorded at {log.info.fps:g} Hz, {embodiment.name} is controlled at "
+            f"{command.control_rate_hz:g} Hz",
+            "Record at the control rate, or change control_rate_hz",
+        )

@@ -1,0 +1,1 @@
+"""What is learned: encoder, labeler, dynamics, heads, adapter, and the world model that holds them."""

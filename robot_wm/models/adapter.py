@@ -1,0 +1,44 @@
+"""The adapter: one body's commands to latent actions, and its latents back to proprioception."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.models.layers import mlp
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Width of the adapter's hidden layer, and how many numbers of the latent it may look at."""
+
+    width: int = 128
+    context: int = 32
+
+
+class Adapter(nn.Module):
+    """(command chunk in plan units, proprio, z) to a latent action; all a new body has to teach."""
+
+    def __init__(self, config: AdapterConfig, chunk_dim: int, proprio_dim: int, latent_dim: int, action_dim: int):
+        super().__init__()
+        self.context = nn.Linear(latent_dim, config.context)
+        self.network = mlp((chunk_dim + proprio_dim + config.context, config.width, config.width, action_dim))
+
+    def forward(self, chunk_BV: Tensor, proprio_BP: Tensor, z_BD: Tensor) -> Tensor:
+        """Chunk (B, K · U) in plan units and standardised proprio (B, P) to the latent action (B, A) in (-1, 1)."""
+        context_BE = torch.tanh(self.context(z_BD))
+        return torch.tanh(self.network(torch.cat([chunk_BV, proprio_BP, context_BE], dim=-1)))
+
+
+class ProprioHead(nn.Module):
+    """Latents to proprio: the planner's idea of where its own body will be, and what a goal image asks for."""
+
+    def __init__(self, latent_dim: int, history: int, proprio_dim: int, width: int = 128):
+        super().__init__()
+        self.linear = nn.Linear(history * latent_dim, proprio_dim)
+        self.residual = mlp((history * latent_dim, width, proprio_dim))
+
+    def forward(self, history_BTD: Tensor) -> Tensor:
+        """Standardised proprio (B, P)."""
+        flat = history_BTD.flatten(1)
+        return self.linear(flat) + self.residual(flat)

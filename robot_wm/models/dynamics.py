@@ -1,0 +1,39 @@
+"""The dynamics: latent history and latent action to the next latent and how wrong that may be."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.models.layers import AdaptiveBlock
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """Size of the dynamics: width and number of residual blocks."""
+
+    width: int = 320
+    blocks: int = 3
+
+
+class Dynamics(nn.Module):
+    """A residual MLP, small enough to be searched at camera rate on two CPU cores."""
+
+    def __init__(self, config: DynamicsConfig, latent_dim: int, history: int, action_dim: int):
+        super().__init__()
+        self.history = history
+        self.inputs = nn.Linear(history * latent_dim + action_dim, config.width)
+        self.blocks = nn.ModuleList(AdaptiveBlock(config.width, action_dim) for _ in range(config.blocks))
+        self.outputs = nn.Linear(config.width, latent_dim)
+        self.variance = nn.Linear(config.width, 1)
+        nn.init.zeros_(self.outputs.weight)
+        nn.init.zeros_(self.outputs.bias)
+
+    def forward(self, history_BTD: Tensor, action_BA: Tensor) -> tuple[Tensor, Tensor]:
+        """The next latent (B, D) and the log of its expected mean squared error (B,)."""
+        x_BW = self.inputs(torch.cat([history_BTD.flatten(1), action_BA], dim=-1))
+        for block in self.blocks:
+            x_BW = block(x_BW, action_BA)
+        # The error is judged, not traded: its gradient stays out of the prediction.
+        log_error_B = self.variance(x_BW.detach()).squeeze(-1)
+        return history_BTD[:, -1] + self.outputs(x_BW), log_error_B

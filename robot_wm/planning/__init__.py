@@ -1,0 +1,1 @@
+"""The search: samplers, objectives, and the planner that becomes one ONNX graph."""

@@ -1,0 +1,1 @@
+"""Stages of the learned part: ingest, pretrain, label."""

@@ -1,0 +1,69 @@
+"""Pretrain labeler and world model on action-free video."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from robot_wm import console
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import dataset_folder, open_run
+from robot_wm.data.loader import split_clips
+from robot_wm.data.pack import PackSpec, build_pack
+from robot_wm.models.world_model import WorldModel, WorldModelConfig
+from robot_wm.training.checkpoint import save_world_model
+from robot_wm.training.loop import PROGRESS, TrainingConfig, check_health, device, settle_normalization, train
+from robot_wm.training.losses import LossConfig
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Configuration of `robot-wm pretrain`.
+
+    Attributes:
+        data: datasets, or runs that wrote one; actions in them are never read.
+        step_s: duration of one model step [s]; video is resampled to it.
+        validation: share of the episodes kept out of training.
+        cache: folder of the decoded-frame cache.
+    """
+
+    data: tuple[str, ...]
+    model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    step_s: float = 0.2
+    validation: float = 0.1
+    cache: str = ".cache"
+    name: str = "pretrain"
+    out: str = "runs"
+    seed: int = 0
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Train a world model; returns the run folder with `model.safetensors` and `model.json`.
+
+    Raises:
+        UserError: no data, data without clips of the wanted length, or a loss that is not finite.
+    """
+    if not config.data:
+        raise UserError("data is empty", "Give data=[PATH, ...]: datasets, or runs of record or ingest")
+    sources = {f"data{i}": Path(path) for i, path in enumerate(config.data)}
+    with open_run(Path(config.out), "pretrain", config.name, config, sources) as run:
+        if run.complete:
+            console.say(f"pretrain: already done with the same inputs: {run.path}")
+            return run.path
+        spec = PackSpec(config.model.encoder.size, config.step_s, config.model.flow_cells)
+        packs = [build_pack(dataset_folder(path), spec, Path(config.cache)) for path in sources.values()]
+        torch.manual_seed(config.seed)
+        model = WorldModel(config.model)
+        clips, validation = split_clips(
+            packs, config.training.clip_frames, device(config.training.accelerator), config.validation, config.seed
+        )
+        train(model, clips, validation, config.training, config.loss, run.path, config.seed, run.log)
+        settle_normalization(model, clips, config.seed)
+        vitals = check_health(model, validation, config.seed)
+        outputs = save_world_model(run.path, model, clips.scales, config.step_s)
+        (run.path / PROGRESS).unlink(missing_ok=True)
+        run.finish(outputs, metrics=vitals | {"clips": len(clips.starts)})
+        console.table("health on held-out clips", ("sign", "value"), list(vitals.items()))
+        return run.path

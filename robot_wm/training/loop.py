@@ -1,0 +1,153 @@
+"""The pretraining loop: Lightning Fabric for device and precision, health in view, exact resumption."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from robot_wm import console
+from robot_wm.contracts.errors import UserError
+from robot_wm.data.loader import ClipSet
+from robot_wm.models.world_model import WorldModel
+from robot_wm.training.checkpoint import load_progress, save_progress
+from robot_wm.training.losses import LossConfig, health, pretraining_terms
+
+PROGRESS = "progress.safetensors"
+_ALARMS = (
+    # sign, threshold, what it means, what to do
+    ("nats", 1.0, "the latent action carries under 1 nat: it is dying", "raise loss.flow or lower loss.bottleneck"),
+    ("moving_share", 0.01, "latents encode the scene, not the motion", "raise loss.flow, or lower loss.regularize"),
+    ("shuffled_ratio", 1.02, "predictions ignore the latent action", "raise loss.moments or loss.state"),
+)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how fast.
+
+    Attributes:
+        steps: optimizer steps.
+        batch, clip_frames: clips per step, frames per clip.
+        learning_rate, weight_decay, warmup: of AdamW; `warmup` is in steps, a cosine to zero follows.
+        health_every, checkpoint_every: in steps.
+        accelerator, precision: as Lightning Fabric names them.
+    """
+
+    steps: int = 500
+    batch: int = 32
+    clip_frames: int = 6
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: int = 50
+    health_every: int = 100
+    checkpoint_every: int = 100
+    accelerator: str = "auto"
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.clip_frames - 2, self.health_every, self.checkpoint_every) < 1:
+            raise UserError("training sizes below 1 (clip_frames below 3)", "Give positive steps, batch and intervals")
+
+
+def train(
+    model: WorldModel,
+    clips: ClipSet,
+    validation: ClipSet,
+    config: TrainingConfig,
+    loss: LossConfig,
+    folder: Path,
+    seed: int,
+    log: Callable[..., None],
+) -> dict[str, float]:
+    """Train `model` in place, from where `folder` says an interrupted run had come; returns the last health.
+
+    Raises:
+        UserError: the loss is not finite; the last checkpoint stays.
+    """
+    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
+    fabric.seed_everything(seed, verbose=False)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    start = 0
+    if (folder / PROGRESS).is_file():
+        start, states = load_progress(folder / PROGRESS, model, optimizer)
+        generator.set_state(states[0])
+        torch.set_rng_state(states[1])
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    wrapped.mark_forward_method("encode")
+    vitals: dict[str, float] = {}
+    with console.progress("pretrain", config.steps, start) as bar:
+        for step in range(start, config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * _schedule(step, config)
+            model.train()
+            with fabric.autocast():
+                terms = pretraining_terms(model, clips.batch(config.batch, generator), loss)
+            if not torch.isfinite(terms["total"]):
+                named = ", ".join(k for k, v in terms.items() if not torch.isfinite(v))
+                raise UserError(
+                    f"loss is not finite at step {step} ({named})",
+                    f"Lower training.learning_rate ({config.learning_rate}); {folder} keeps the last good checkpoint",
+                )
+            optimizer.zero_grad()
+            fabric.backward(terms["total"])
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            bar.advance(note=f"loss {float(terms['total']):.3f}")
+            done = step + 1
+            if done % 10 == 0:
+                log(step=done, **{k: round(float(v), 6) for k, v in terms.items()})
+            if done % config.health_every == 0 or done == config.steps:
+                vitals = check_health(model, validation, seed)
+                log(step=done, **vitals)
+                _warn(done, vitals)
+            if done % config.checkpoint_every == 0 and done < config.steps:
+                states = [generator.get_state(), torch.get_rng_state()]
+                save_progress(folder / PROGRESS, done, model, optimizer, states)
+    model.to("cpu")
+    return vitals or check_health(model, validation, seed)
+
+
+def device(accelerator: str) -> torch.device:
+    """Where Lightning Fabric would put the model."""
+    return Fabric(accelerator=accelerator, devices=1).device
+
+
+def check_health(model: WorldModel, validation: ClipSet, seed: int, size: int = 64) -> dict[str, float]:
+    """Health on clips held out from training; leaves the training's random state as it found it."""
+    model.eval()
+    state = torch.get_rng_state()
+    vitals = health(model, validation.batch(size, torch.Generator().manual_seed(seed), augment=False))
+    torch.set_rng_state(state)
+    return {k: round(v, 4) for k, v in vitals.items() if math.isfinite(v)}
+
+
+@torch.no_grad()
+def settle_normalization(model: WorldModel, clips: ClipSet, seed: int, batches: int = 20) -> None:
+    """Recompute BatchNorm's running statistics with the final weights: they lag behind during training."""
+    normalize = model.encoder.normalize
+    normalize.reset_running_stats()
+    momentum, normalize.momentum = normalize.momentum, None  # None: the plain average over all batches
+    model.train()
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(batches):
+        model.encode(clips.batch(32, generator).frames_BTYXC)
+    normalize.momentum = momentum
+    model.eval()
+
+
+def _schedule(step: int, config: TrainingConfig) -> float:
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - config.warmup) / max(1, config.steps - config.warmup)))
+
+
+def _warn(step: int, vitals: dict[str, float]) -> None:
+    if step < 300:
+        return
+    for sign, threshold, meaning, remedy in _ALARMS:
+        if vitals.get(sign, math.inf) < threshold:
+            console.say(f"warning at step {step}: {meaning} ({sign} {vitals[sign]:.3f}); {remedy}")
