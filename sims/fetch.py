@@ -1,0 +1,153 @@
+"""The real FetchReach-v4 of gymnasium-robotics behind the project's command interface."""
+
+import contextlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts.embodiment import CommandSpace, Embodiment
+from robot_wm.contracts.errors import UserError
+from sims.simulation import Simulation
+
+MAX_EPISODE_STEPS = 50  # the length of the registered task
+_METRES_PER_ACTION = 0.05  # the environment moves its gripper's target by at most this per step
+_GRIPPER_DIMS = 1  # the fourth action opens a gripper that this task keeps shut
+_WELDED_BODY, _MOCAP_BODY, _TARGET_SITE = "robot0:gripper_link", "robot0:mocap", "target0"
+_GRIPPER_ROTATION = np.array([1.0, 0.0, 1.0, 0.0])  # what the environment adds to the orientation, every step
+_FINGERS = ("robot0:l_gripper_finger_joint", "robot0:r_gripper_finger_joint")
+
+
+class FetchSimulation(Simulation):
+    """FetchReach-v4: commands are the gripper's velocity in the world [m/s], (3,).
+
+    Stepping goes through the environment itself. Only the picture differs from the environment's own: neither the red
+    target (it would give the goal away) nor the axes of the motion-capture body (no real robot carries them) is drawn.
+
+    Attributes:
+        goal_m: the environment's goal of the present episode [m], (3,).
+        threshold_m: the environment's criterion of success [m].
+    """
+
+    def __init__(self, embodiment: Embodiment):
+        self._env = _make(embodiment)
+        self.embodiment = embodiment
+        self.model, self.data = self._env.model, self._env.data
+        self._rate_hz = 1.0 / self._env.dt
+        if not np.isclose(self._rate_hz, embodiment.control_rate_hz):
+            raise UserError(
+                f"embodiment {embodiment.name}: control_rate_hz is {embodiment.control_rate_hz:g}",
+                f"{embodiment.environment} runs at {self._rate_hz:g} Hz",
+            )
+        self._top_speed_m_s = _METRES_PER_ACTION * self._rate_hz
+        self.command = _command_space(embodiment, self._top_speed_m_s)
+        axes = ("x", "y", "z")
+        self.proprio_names = (*(f"gripper_{a}_position" for a in axes), *(f"gripper_{a}_velocity" for a in axes))
+        self._setup()
+        self.model.site(_TARGET_SITE).rgba[3] = 0.0
+        self.model.geom_rgba[self.model.geom_bodyid == self.model.body(_MOCAP_BODY).id, 3] = 0.0
+        self._finger_qpos = [int(self.model.joint(name).qposadr[0]) for name in _FINGERS]
+        self._observation = np.zeros(0)
+
+    @property
+    def goal_m(self) -> NDArray[np.float64]:
+        return self._env.goal.copy()
+
+    @property
+    def threshold_m(self) -> float:
+        return float(self._env.distance_threshold)
+
+    @property
+    def start_m(self) -> NDArray[np.float64]:
+        """Where every episode starts [m], (3,); goals lie within 0.15 m of it along each axis."""
+        return self._env.initial_gripper_xpos.copy()
+
+    def reset(self, seed: int) -> None:
+        """The environment's own reset: always the same pose, a goal that depends on the seed."""
+        observation, _ = self._env.reset(seed=seed)
+        self._observation = observation["observation"]
+        self._reference_U = np.zeros(self.command.dim)
+
+    def step(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One environment step; returns the applied command [m/s], (3,)."""
+        applied_U = self._clip(command_U)
+        action = np.concatenate([applied_U / self._top_speed_m_s, np.zeros(_GRIPPER_DIMS)])
+        observation, *_ = self._env.step(action)
+        self._observation = observation["observation"]
+        self._reference_U = applied_U
+        return applied_U.copy()
+
+    def proprio(self) -> NDArray[np.float32]:
+        """Gripper position [m] and velocity [m/s] from the environment's observation, (6,)."""
+        velocity_m_s = self._observation[5:8] * self._rate_hz  # the environment gives metres per step
+        return np.concatenate([self._observation[:3], velocity_m_s]).astype(np.float32)
+
+    def restore(self, state: NDArray[np.float64]) -> None:
+        super().restore(state)
+        self._observation = self._env._get_obs()["observation"]
+
+    def rollout(self, commands_NKU: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As for any body; a thread per core, because the environment places its mocap target anew at every step."""
+        commands_NKU = np.clip(commands_NKU, self.command.low, self.command.high)
+        state = self.state()[: -self.command.dim]
+        workers = self._workers()
+        shares = np.array_split(commands_NKU, len(workers))
+        with ThreadPoolExecutor(len(workers)) as pool:
+            found = list(pool.map(self._follow, workers, shares, [state] * len(workers)))
+        return np.concatenate(found)
+
+    def _follow(self, data: mujoco.MjData, commands_NKU: NDArray[np.float64], state: NDArray[np.float64]) -> Any:
+        """What the environment's step does, on a copy of its state: no observations, rewards or bookkeeping."""
+        moves_NKU = commands_NKU / self._rate_hz
+        positions = np.empty((*commands_NKU.shape[:2], 3))
+        body = self.model.body(_WELDED_BODY).id
+        site = self.model.site(self.embodiment.end_effector).id
+        for n, k in np.ndindex(*positions.shape[:2]):
+            if k == 0:
+                mujoco.mj_setState(self.model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+                mujoco.mj_kinematics(self.model, data)
+            data.mocap_pos[0] = data.xpos[body] + moves_NKU[n, k]
+            data.mocap_quat[0] = data.xquat[body] + _GRIPPER_ROTATION
+            mujoco.mj_step(self.model, data, nstep=self._env.n_substeps)
+            data.qpos[self._finger_qpos] = 0.0
+            mujoco.mj_kinematics(self.model, data)
+            positions[n, k] = data.site_xpos[site]
+        return positions
+
+    def close(self) -> None:
+        super().close()
+        self._env.close()
+
+
+def _make(embodiment: Embodiment) -> Any:
+    try:
+        import gymnasium
+
+        with contextlib.redirect_stderr(io.StringIO()):  # it prints a notice about environments nobody asked for
+            import gymnasium_robotics
+    except ImportError as error:
+        raise UserError(f"{embodiment.environment} needs {error.name}", "Run pip install 'robot-wm[sim]'") from None
+    gymnasium.register_envs(gymnasium_robotics)
+    return gymnasium.make(embodiment.environment, max_episode_steps=MAX_EPISODE_STEPS).unwrapped
+
+
+def _command_space(embodiment: Embodiment, top_speed_m_s: float) -> CommandSpace:
+    if embodiment.interface != "end_effector_velocity" or embodiment.max_speed_m_s > top_speed_m_s + 1e-9:
+        raise UserError(
+            f"embodiment {embodiment.name}: {embodiment.interface} up to {embodiment.max_speed_m_s:g} m/s",
+            f"{embodiment.environment} takes end_effector_velocity up to {top_speed_m_s:g} m/s",
+        )
+    limit = embodiment.max_speed_m_s * (1 - 2 * embodiment.safety.margin)
+    return CommandSpace(
+        interface="end_effector_velocity",
+        names=("vx", "vy", "vz"),
+        unit="m/s",
+        low=(-limit,) * 3,
+        high=(limit,) * 3,
+        max_step=(embodiment.safety.max_step,) * 3,
+        frame_skip=embodiment.frame_skip,
+        control_rate_hz=embodiment.control_rate_hz,
+    )

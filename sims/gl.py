@@ -1,0 +1,67 @@
+"""The OpenGL backend for headless rendering: chosen in one place, before mujoco is imported."""
+
+import functools
+import os
+import subprocess
+import sys
+
+from robot_wm.contracts.errors import UserError
+
+CANDIDATES = ("egl", "osmesa")  # EGL first: it finds a GPU where there is one, and software rendering where not
+_VARIABLE = "MUJOCO_GL"
+_PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco/>")
+with mujoco.Renderer(model, 16, 16) as renderer:
+    renderer.update_scene(mujoco.MjData(model))
+    renderer.render()
+"""
+
+
+def prepare() -> None:
+    """Set MUJOCO_GL, unless the user or a parent process has; says nothing when no backend works.
+
+    Physics needs no backend. The first frame does, and `choose_backend` explains then.
+    """
+    if sys.platform != "linux" or os.environ.get(_VARIABLE) or "mujoco" in sys.modules:
+        return
+    backend = _first_that_renders()
+    if backend is not None:
+        os.environ[_VARIABLE] = backend  # inherited by worker processes, which then need no probe
+
+
+def choose_backend() -> str:
+    """The backend that mujoco renders with ("egl", "osmesa", what the user has set, or the system's own).
+
+    Raises:
+        UserError: nothing on this machine can render.
+    """
+    prepare()
+    if sys.platform != "linux" or "mujoco" in sys.modules:
+        return os.environ.get(_VARIABLE) or "default"
+    if not os.environ.get(_VARIABLE):
+        raise unavailable("neither EGL nor OSMesa renders a frame")
+    return os.environ[_VARIABLE]
+
+
+def unavailable(reason: object) -> UserError:
+    """The error for a machine, or a MUJOCO_GL, that cannot render."""
+    chosen = os.environ.get(_VARIABLE)
+    problem = f"MUJOCO_GL={chosen} cannot render" if chosen else "no OpenGL backend can render without a screen"
+    remedy = "Run apt-get install -y libegl1 libosmesa6"
+    return UserError(f"{problem} ({reason})", remedy + (", or unset MUJOCO_GL" if chosen else ""))
+
+
+@functools.cache
+def _first_that_renders() -> str | None:
+    return next((backend for backend in CANDIDATES if _renders(backend)), None)
+
+
+def _renders(backend: str) -> bool:
+    """Draw one frame in a process of its own: a failed backend cannot be taken back out of this one."""
+    environment = {**os.environ, _VARIABLE: backend, "PYOPENGL_PLATFORM": backend}
+    try:
+        done = subprocess.run([sys.executable, "-c", _PROBE], env=environment, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0

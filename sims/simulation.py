@@ -1,0 +1,217 @@
+"""One body in MuJoCo, commanded at its control rate: any MJCF whose actuators drive joints."""
+
+import os
+from typing import Any
+
+import mujoco
+import mujoco.rollout
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.errors import UserError
+from sims import actuation
+from sims.render import Renderer, world_to_camera
+
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_PERTURBATION = {mujoco.mjtJoint.mjJNT_HINGE: 0.05, mujoco.mjtJoint.mjJNT_SLIDE: 0.01}  # rad, m
+
+
+class Simulation:
+    """A simulated body behind its embodiment's command interface.
+
+    Attributes:
+        embodiment: what was asked for.
+        command: the command space that follows from it and from the MJCF.
+        proprio_names: entries of `proprio()`: joint positions, then joint velocities.
+        model, data: MuJoCo's own, for whoever needs more than this class offers.
+    """
+
+    def __init__(self, embodiment: Embodiment, model: mujoco.MjModel):
+        self.embodiment = embodiment
+        self.model = model
+        self.data = mujoco.MjData(model)
+        self._substeps = _substeps(embodiment, model)
+        self._actuators = actuation.select(embodiment, model)
+        self._joints = [int(model.actuator_trnid[i, 0]) for i in self._actuators]
+        self._qpos = [int(model.jnt_qposadr[j]) for j in self._joints]
+        self._qvel = [int(model.jnt_dofadr[j]) for j in self._joints]
+        self.command = actuation.command_space(embodiment, model, self._actuators)
+        names = [model.joint(j).name for j in self._joints]
+        self.proprio_names = tuple([f"{n}_position" for n in names] + [f"{n}_velocity" for n in names])
+        self._setup()
+        self._home_qpos = self._home()
+
+    def _setup(self) -> None:
+        """What every kind of body needs: the end effector, the camera, room for the last command."""
+        self._end_effector = _end_effector(self.model, self.embodiment.end_effector)
+        self._renderer = Renderer(self.model, self.embodiment.camera)
+        self._reference_U = np.zeros(self.command.dim)
+        self._rollout_data: list[mujoco.MjData] = []
+
+    def reset(self, seed: int) -> None:
+        """To the home pose, moved by up to 0.05 rad or 1 cm per joint, at rest."""
+        rng = np.random.default_rng(seed)
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[:] = self._home_qpos
+        for joint, address in zip(self._joints, self._qpos, strict=True):
+            bound = _PERTURBATION[mujoco.mjtJoint(self.model.jnt_type[joint])]
+            value = self.data.qpos[address] + rng.uniform(-bound, bound)
+            if self.model.jnt_limited[joint]:
+                value = np.clip(value, *self.model.jnt_range[joint])
+            self.data.qpos[address] = value
+        self._reference_U = self.command.hold(self.data.qpos[self._qpos])
+        self.data.ctrl[self._actuators] = self._reference_U
+        mujoco.mj_forward(self.model, self.data)
+
+    def step(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Advance by one control period; returns the command that was applied, (U,), clipped to the limits.
+
+        Raises:
+            UserError: the body became unstable.
+        """
+        applied_U = self._clip(command_U)
+        self.data.ctrl[self._actuators] = applied_U
+        mujoco.mj_step(self.model, self.data, nstep=self._substeps)
+        mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves body positions one substep behind the joints
+        if self.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
+            raise UserError(
+                f"the simulation of {self.embodiment.name} became unstable after {self.data.time:.2f} s",
+                "Lower safety.max_step, the actuators' gains or the MJCF's timestep, or add damping",
+            )
+        self._reference_U = applied_U
+        return applied_U.copy()
+
+    def _clip(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        command_U = np.asarray(command_U, dtype=np.float64)
+        if command_U.shape != (self.command.dim,) or not np.isfinite(command_U).all():
+            raise ValueError(f"command {command_U} is not {self.command.dim} finite numbers")
+        return np.clip(command_U, self.command.low, self.command.high)
+
+    def frame(self, height: int | None = None, width: int | None = None) -> NDArray[np.uint8]:
+        """What the embodiment's camera sees now, RGB (height, width, 3); the camera's own size by default."""
+        return self._renderer.frame(self.data, height, width)
+
+    def proprio(self) -> NDArray[np.float32]:
+        """Positions, then velocities, of the commanded joints [rad, rad/s or m, m/s], (P,)."""
+        return np.concatenate([self.data.qpos[self._qpos], self.data.qvel[self._qvel]]).astype(np.float32)
+
+    def end_effector(self) -> NDArray[np.float64]:
+        """Position of the end effector in the world [m], (3,)."""
+        kind, index = self._end_effector
+        return (self.data.site_xpos if kind == "site" else self.data.xpos)[index].copy()
+
+    def to_camera(self, point_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A point of the world [m] in the camera's frame: x right, y down, z along the view."""
+        T_cam_world = world_to_camera(self.model, self.data, self.embodiment.camera)
+        return T_cam_world[:3, :3] @ point_m + T_cam_world[:3, 3]
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time [s]."""
+        return float(self.data.time)
+
+    def reference(self) -> NDArray[np.float64]:
+        """The command sent last, (U,); after a reset the one that holds the start pose."""
+        return self._reference_U.copy()
+
+    def state(self) -> NDArray[np.float64]:
+        """Everything that determines the future: MuJoCo's integration state, then the last command."""
+        state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, state, _STATE)
+        return np.concatenate([state, self._reference_U])
+
+    def restore(self, state: NDArray[np.float64]) -> None:
+        """Return to a state of this body taken before."""
+        mujoco.mj_setState(self.model, self.data, state[: -self.command.dim], _STATE)
+        self._reference_U = state[-self.command.dim :].copy()
+        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_setState(self.model, self.data, state[: -self.command.dim], _STATE)  # forward moves the warm start
+
+    def rollout(self, commands_NKU: NDArray[np.float64]) -> NDArray[np.float64]:
+        """End-effector positions [m], (N, K, 3), that N command sequences would lead to from the present state.
+
+        True dynamics on all cores; the present state stays as it is.
+        """
+        commands_NKU = np.clip(commands_NKU, self.command.low, self.command.high)
+        num, length, _ = commands_NKU.shape
+        control = np.broadcast_to(self.data.ctrl, (num, length, self.model.nu)).copy()
+        control[:, :, self._actuators] = commands_NKU
+        start = np.empty(mujoco.mj_stateSize(self.model, _PHYSICS))
+        mujoco.mj_getState(self.model, self.data, start, _PHYSICS)
+        states, _ = mujoco.rollout.rollout(
+            self.model,
+            self._workers(),
+            np.broadcast_to(start, (num, start.size)),
+            np.repeat(control, self._substeps, axis=1),
+            initial_warmstart=np.broadcast_to(self.data.qacc_warmstart, (num, self.model.nv)),
+        )
+        return self._positions(states[:, self._substeps - 1 :: self._substeps])
+
+    def _positions(self, states_NKS: NDArray[np.float64]) -> NDArray[np.float64]:
+        kind, index = self._end_effector
+        data = self._workers()[0]
+        found = data.site_xpos if kind == "site" else data.xpos
+        positions = np.empty((*states_NKS.shape[:2], 3))
+        for where in np.ndindex(*states_NKS.shape[:2]):
+            mujoco.mj_setState(self.model, data, states_NKS[where], _PHYSICS)
+            mujoco.mj_kinematics(self.model, data)
+            positions[where] = found[index]
+        return positions
+
+    def _workers(self) -> list[mujoco.MjData]:
+        if not self._rollout_data:
+            self._rollout_data = [mujoco.MjData(self.model) for _ in range(os.cpu_count() or 1)]
+        return self._rollout_data
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
+
+    def __enter__(self) -> "Simulation":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _home(self) -> NDArray[np.float64]:
+        """Joint positions of the whole model: the embodiment's home, the keyframe "home", or the MJCF's start."""
+        keys = [self.model.key(i).name for i in range(self.model.nkey)]
+        qpos = self.model.key("home").qpos.copy() if "home" in keys else self.model.qpos0.copy()
+        home = self.embodiment.home
+        if home and len(home) != len(self._qpos):
+            names = ", ".join(self.model.joint(j).name for j in self._joints)
+            raise UserError(
+                f"embodiment {self.embodiment.name}: home has {len(home)} values",
+                f"Give {len(self._qpos)}, one for each of: {names}",
+            )
+        if home:
+            qpos[self._qpos] = home
+        return qpos
+
+
+def _substeps(embodiment: Embodiment, model: mujoco.MjModel) -> int:
+    """Physics steps per control period."""
+    exact = 1.0 / (embodiment.control_rate_hz * model.opt.timestep)
+    count = round(exact)
+    if count < 1 or abs(exact - count) > 0.01 * count:
+        raise UserError(
+            f"embodiment {embodiment.name}: control_rate_hz {embodiment.control_rate_hz:g} makes {exact:.2f} physics"
+            f" steps of {model.opt.timestep:g} s",
+            "Choose a rate or a timestep that divide without remainder",
+        )
+    return count
+
+
+def _end_effector(model: mujoco.MjModel, name: str) -> tuple[str, int]:
+    sites = [model.site(i).name for i in range(model.nsite)]
+    bodies = [model.body(i).name for i in range(1, model.nbody)]
+    if name in sites:
+        return "site", sites.index(name)
+    if name in bodies:
+        return "body", bodies.index(name) + 1
+    raise UserError(
+        f"end_effector {name!r} is neither a site nor a body of the MJCF",
+        f"Sites: {actuation.listing(sites)}; bodies: {actuation.listing(bodies)}",
+    )
