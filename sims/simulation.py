@@ -97,6 +97,18 @@ class Simulation:
         """Positions, then velocities, of the commanded joints [rad, rad/s or m, m/s], (P,)."""
         return np.concatenate([self.data.qpos[self._qpos], self.data.qvel[self._qvel]]).astype(np.float32)
 
+    def joint_limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lowest and highest position of each commanded joint [rad or m]; ±half a turn where the MJCF sets none."""
+        limited = self.model.jnt_limited[self._joints].astype(bool)[:, None]
+        around = self._home_qpos[self._qpos][:, None] + np.array([-np.pi, np.pi])
+        low, high = np.where(limited, self.model.jnt_range[self._joints], around).T
+        return low, high
+
+    def bias(self) -> NDArray[np.float64]:
+        """The commands of a torque interface that balance gravity and Coriolis forces now, (U,)."""
+        gear = self.model.actuator_gear[self._actuators, 0] * self.model.actuator_gainprm[self._actuators, 0]
+        return self.data.qfrc_bias[self._qvel] / gear
+
     def end_effector(self) -> NDArray[np.float64]:
         """Position of the end effector in the world [m], (3,)."""
         kind, index = self._end_effector
