@@ -41,7 +41,7 @@ format: $(STAMP) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .
 
 docs: $(STAMP) ## the documentation as a site in site/, readable without a network
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 clean: ## remove what make made (runs/ stays)
