@@ -13,3 +13,6 @@ class UserError(Exception):
         self.problem = " ".join(str(problem).split()).rstrip(".")
         self.remedy = " ".join(str(remedy).split()).rstrip(".")
         super().__init__(f"{self.problem}. {self.remedy}.")
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
+        return type(self), (self.problem, self.remedy)  # so that it crosses from a worker process
