@@ -1,0 +1,200 @@
+"""Plots as inline SVG whose colours follow the page: drawn once, right in light and in dark."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+from numpy.typing import NDArray
+
+from robot_wm.evaluation.results import ControllerResult, Evaluation
+
+# Colours stand for CSS variables (style.css): matplotlib draws with the key, the page shows the variable.
+_INK, _FAINT = "#010203", "#010204"
+_VARIABLES = {
+    _INK: "currentColor",
+    _FAINT: "var(--line)",
+    "#010211": "var(--model)",
+    "#010212": "var(--scratch)",
+    "#010213": "var(--random)",
+    "#010214": "var(--hold)",
+    "#010215": "var(--oracle)",
+}
+_COLOURS = dict(zip(("model", "scratch", "random", "hold", "oracle"), list(_VARIABLES)[2:], strict=True))
+_DASHES = {"model": "-", "scratch": (0, (6, 2)), "random": (0, (1, 1.5)), "hold": (0, (3, 2, 1, 2)), "oracle": (0, (4, 1))}
+_MARKERS = {"model": "o", "scratch": "s", "random": "v", "hold": "D", "oracle": "^"}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "robot-wm",
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "lines.linewidth": 2.0,
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG to be set into the page, what it shows (for those who cannot see it), and a caption."""
+
+    svg: Markup
+    alt: str
+    caption: str
+
+
+def distances(evaluation: Evaluation, names: Mapping[str, str]) -> Figure:
+    """Median distance to the goal over time, one line per controller; `names` are their plain names."""
+    threshold_cm = 100 * evaluation.threshold_m
+
+    def draw(axes: Axes) -> None:
+        for controller in evaluation.controllers:
+            distance_cm = 100 * _stack(controller)
+            time_s = evaluation.step_s * np.arange(distance_cm.shape[1])
+            colour = _COLOURS.get(controller.name, _INK)
+            if controller.kind == "model":
+                low, high = np.nanpercentile(distance_cm, (25, 75), axis=0)
+                axes.fill_between(time_s, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(
+                time_s,
+                np.nanmedian(distance_cm, axis=0),
+                color=colour,
+                linestyle=_DASHES.get(controller.name, "-"),
+                marker=_MARKERS.get(controller.name),
+                markevery=max(1, len(time_s) // 6),
+                markersize=5,
+                label=names.get(controller.name, controller.name),
+            )
+        axes.axhline(threshold_cm, color=_INK, linewidth=1, linestyle=(0, (2, 2)))
+        axes.annotate(
+            f"reached: within {threshold_cm:g} cm", (1, threshold_cm), (0, 3), ("axes fraction", "data"),
+            textcoords="offset points", ha="right", fontsize=10,
+        )  # fmt: skip
+        axes.set(xlabel="time [s]", ylabel="distance to goal [cm]", ylim=(0, None), xlim=(0, None))
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+
+    finals = "; ".join(
+        f"{names.get(c.name, c.name)} ends at {100 * c.final_distance_m.median:.1f} cm" for c in evaluation.controllers
+    )
+    return Figure(
+        _svg("distances", draw, height=3.9),
+        f"Line plot of the median distance to the goal over time. {finals}.",
+        "Distance between hand and goal over the attempt: median over all goals; the band holds the middle half of the "
+        "attempts.",
+    )
+
+
+def latencies(controller: ControllerResult, deadline_s: float) -> Figure:
+    """Histogram of decision times beside the time that one decision may take."""
+    samples_ms = 1000 * np.concatenate([e.latencies_s for e in controller.episodes])
+    assert controller.latency is not None
+    p50, p95 = controller.latency.p50_ms.value, controller.latency.p95_ms.value
+
+    def draw(axes: Axes) -> None:
+        limit = max(1.15 * 1000 * deadline_s, np.percentile(samples_ms, 99.5))
+        axes.hist(samples_ms, bins=np.linspace(0, limit, 60), color=_COLOURS["model"])
+        axes.axvline(1000 * deadline_s, color=_INK, linewidth=1.2, linestyle=(0, (2, 2)))
+        axes.annotate(
+            "deadline", (1000 * deadline_s, 0.95), (-4, 0), ("data", "axes fraction"),
+            textcoords="offset points", ha="right", va="top", fontsize=10,
+        )  # fmt: skip
+        axes.set(xlabel="time for one decision [ms]", ylabel="decisions", xlim=(0, limit))
+
+    return Figure(
+        _svg("latencies", draw, height=2.6),
+        f"Histogram of decision times: half are below {p50:.0f} ms, 95 % below {p95:.0f} ms; "
+        f"the deadline is {1000 * deadline_s:.0f} ms.",
+        "How long each decision took, from image to commands.",
+    )
+
+
+def prediction_error(model_m: NDArray[np.floating], copy_m: NDArray[np.floating], step_s: float) -> Figure:
+    """Error of the predicted hand position by time ahead, (k,) [m], beside repeating the last frame."""
+    ahead_s = step_s * np.arange(1, len(model_m) + 1)
+
+    def draw(axes: Axes) -> None:
+        axes.plot(ahead_s, 100 * copy_m, color=_COLOURS["random"], linestyle=_DASHES["random"], marker="v", ms=5)
+        axes.plot(ahead_s, 100 * model_m, color=_COLOURS["model"], marker="o", ms=5)
+        ends = [(copy_m, "if nothing moved", "random"), (model_m, "predicted", "model")]
+        above = 8 if copy_m[-1] >= model_m[-1] else -14
+        for (values, text, colour), offset in zip(ends, (above, -6 - above), strict=True):
+            axes.annotate(
+                text, (ahead_s[-1], 100 * values[-1]), (0, offset), textcoords="offset points",
+                ha="right", fontsize=10, color=_COLOURS[colour],
+            )  # fmt: skip
+        axes.set(xlabel="seconds ahead", ylabel="error of the hand [cm]", ylim=(0, None))
+        axes.margins(y=0.15)
+
+    return Figure(
+        _svg("prediction", draw, height=2.8),
+        f"Line plot: {ahead_s[-1]:.1f} s ahead the predicted hand position is off by {100 * model_m[-1]:.1f} cm, "
+        f"against {100 * copy_m[-1]:.1f} cm for assuming that nothing moves.",
+        "How far the predicted hand is from the true one, by how far ahead the model looks, on data it was not fitted "
+        "to; beside it the error of assuming that nothing moves.",
+    )
+
+
+def curve(key: str, title: str, steps: Sequence[float], values: Sequence[float], explanation: str) -> Figure:
+    """One training curve; logarithmic where all values are positive and span more than a factor of ten."""
+    values_n = np.asarray(values, dtype=float)
+    positive = bool((values_n > 0).all()) and values_n.max() > 10 * values_n.min()
+
+    def draw(axes: Axes) -> None:
+        axes.plot(steps, values_n, color=_COLOURS["model"], linewidth=1.6)
+        axes.set(xlabel="training step", yscale="log" if positive else "linear")
+
+    return Figure(
+        _svg(key, draw, width=3.2, height=2.0),
+        f"Line plot of {title}: from {values_n[0]:.3g} at step {steps[0]:g} to {values_n[-1]:.3g} at step {steps[-1]:g}.",
+        f"{title}: {explanation}" if explanation else title,
+    )
+
+
+def _stack(controller: ControllerResult) -> NDArray[np.float64]:
+    """Distances (episodes, ticks), shorter episodes continued by what they ended with."""
+    longest = max(len(e.distances_m) for e in controller.episodes)
+    rows = [np.pad(e.distances_m, (0, longest - len(e.distances_m)), mode="edge") for e in controller.episodes]
+    return np.stack(rows)
+
+
+def _svg(key: str, draw: Callable[[Axes], None], width: float = 4.6, height: float = 3.0) -> Markup:
+    with matplotlib.rc_context(_STYLE):
+        canvas = Canvas(figsize=(width, height), layout="constrained")
+        canvas.patch.set_alpha(0)
+        FigureCanvasSVG(canvas)
+        axes = canvas.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes)
+        text = StringIO()
+        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return Markup(_page_ready(text.getvalue(), key))  # noqa: S704 - drawn here, from numbers and our own words
+
+
+def _page_ready(svg: str, key: str) -> str:
+    """From a file of its own to a part of a page: no prologue or metadata, unique ids, the page's colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", svg)
+    svg = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg)
+    svg = svg.replace("xlink:href", "href")
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return svg

@@ -1,0 +1,168 @@
+"""From run folders to one HTML file that opens anywhere, without a network."""
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from deploy.report import figures, sections, words
+from deploy.report.cards import cards
+from deploy.report.sections import Stage
+from robot_wm.contracts import files
+from robot_wm.contracts.errors import UserError
+from robot_wm.evaluation.results import Evaluation, read_evaluation
+
+DEFAULT_TITLE = "From video to a robot under control"
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The run folders that the page is about; each may be left out.
+
+    Attributes:
+        record: procedural video.
+        ingest: video that a user gave.
+        pretrain, calibrate, export, evaluate: the chain to the controller and its result.
+        calibrate_scratch: the same calibration without pretraining.
+        calibration_log: the record run that calibration read; counted in the times only.
+        command: what made all of it, to be repeated by the reader.
+        title: heading of the page.
+    """
+
+    record: Path | None = None
+    ingest: Path | None = None
+    pretrain: Path | None = None
+    calibration_log: Path | None = None
+    calibrate: Path | None = None
+    calibrate_scratch: Path | None = None
+    export: Path | None = None
+    evaluate: Path | None = None
+    command: str = ""
+    title: str = DEFAULT_TITLE
+
+
+_STAGE_OF = {  # field of ReportInputs → the stage that must have written it, in the order of the work
+    "record": "record",
+    "ingest": "ingest",
+    "pretrain": "pretrain",
+    "calibration_log": "record",
+    "calibrate": "calibrate",
+    "calibrate_scratch": "calibrate",
+    "export": "export",
+    "evaluate": "evaluate",
+}
+_CARDS = ("record", "ingest", "pretrain", "calibrate", "export", "evaluate")
+
+
+def write_report(path: Path, inputs: ReportInputs) -> Path:
+    """Write the page about `inputs` to `path`, atomically; returns `path`.
+
+    Raises:
+        UserError: no run was given, or a folder is not a finished run of its stage.
+    """
+    stages = {
+        field: sections.stage(folder, stage)
+        for field, stage in _STAGE_OF.items()
+        if (folder := getattr(inputs, field)) is not None
+    }
+    if not stages:
+        raise UserError("the report has no runs to tell of", "Give at least one run folder")
+    environment = Environment(
+        loader=PackageLoader("deploy.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["duration"] = duration
+    page = environment.get_template("template.html").render(**_context(inputs, stages))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(path, _with_policy(page).encode("utf-8"))
+    return path
+
+
+def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
+    watched = inputs.record or inputs.ingest
+    evaluation = read_evaluation(stages["evaluate"].path) if "evaluate" in stages else None
+    context: dict[str, Any] = {
+        "title": inputs.title,
+        "command": inputs.command,
+        "style": Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        "cards": cards([stages[f] for f in _CARDS if f in stages], watched),
+        "times": [(_LABELS[f], s.manifest.wall_s) for f, s in stages.items()],
+        "total_s": sum(s.manifest.wall_s for s in stages.values()),
+        "lineage": sections.lineage(list(stages.values())),
+        "curves": sections.curves(stages["pretrain"].path) if "pretrain" in stages else [],
+        "fit_curves": sections.curves(stages["calibrate"].path) if "calibrate" in stages else [],
+        "provenance": next(reversed(stages.values())).manifest,
+        "glossary": words.GLOSSARY,
+        "evaluation": evaluation,
+        "strips": [],
+        "prediction": None,
+    }
+    step_s = _step_s(stages, evaluation)
+    if "calibrate" in stages:
+        context["strips"], context["prediction"] = sections.strips(stages["calibrate"].path, step_s)
+    if evaluation is not None:
+        context |= _results(stages["evaluate"].path, evaluation, step_s)
+    return context
+
+
+def _results(path: Path, evaluation: Evaluation, step_s: float) -> dict[str, Any]:
+    model = evaluation.controller("model")
+    names = {key: named.name for key, named in words.CONTROLLERS.items()}
+    timed = model is not None and model.latency is not None
+    return {
+        "headline": sections.headline(evaluation),
+        "rows": sections.rows(evaluation),
+        "speeds": sections.speeds(evaluation, step_s),
+        "attempts": sections.attempts(path, evaluation),
+        "distances": figures.distances(evaluation, names),
+        "latencies": figures.latencies(model, step_s) if timed and model is not None else None,
+        "guards": sorted(model.guards.items()) if model is not None else [],
+        "duration_s": evaluation.ticks * evaluation.step_s,
+    }
+
+
+def _step_s(stages: dict[str, Stage], evaluation: Evaluation | None) -> float:
+    """Duration of one model step, from the embodiment in a stage's config; one control tick where none has it."""
+    for field in ("calibrate", "evaluate"):
+        body = stages[field].manifest.config.get("embodiment") if field in stages else None
+        if isinstance(body, dict) and body.get("control_rate_hz") and body.get("frame_skip"):
+            return float(body["frame_skip"]) / float(body["control_rate_hz"])
+    return evaluation.step_s if evaluation is not None else 1.0
+
+
+_LABELS = {
+    "record": "Watch: simulate and film arms",
+    "ingest": "Watch: cut the given video",
+    "pretrain": "Learn how things move",
+    "calibration_log": "Meet the robot: film it",
+    "calibrate": "Meet the robot: fit the model",
+    "calibrate_scratch": "The same without the video, to compare",
+    "export": "Pack for the robot",
+    "evaluate": "Act: all attempts of all controllers",
+}
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def _with_policy(page: str) -> str:
+    """Allow what is inside the page and nothing else: no request can leave it, whatever a dataset's name may hold."""
+    scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    digests = (base64.b64encode(hashlib.sha256(s.encode("utf-8")).digest()).decode() for s in scripts)
+    allowed = " ".join(f"'sha256-{d}'" for d in digests)
+    policy = (
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
+    )
+    return page.replace("POLICY", policy, 1)

@@ -1,0 +1,85 @@
+"""What the page says about things whose names mean nothing to a newcomer."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Named:
+    """A controller in plain words: a short name, and what it is."""
+
+    name: str
+    meaning: str
+
+
+CONTROLLERS = {
+    "model": Named(
+        "Learned controller",
+        "sees camera images only; learned from video without commands, then from a short log of this robot",
+    ),
+    "scratch": Named(
+        "Same, without the video",
+        "the same network and the same short log of this robot, but nothing learned from video before",
+    ),
+    "random": Named("Random commands", "a new random command every moment; what luck alone reaches"),
+    "hold": Named("Standing still", "never moves; shows that no goal was reached at the start"),
+    "oracle": Named(
+        "Planner that knows all",
+        "searches in the simulator itself, with the true position of the goal; the best one could hope for",
+    ),
+}
+
+STAGES = {
+    "record": (
+        "Watch",
+        "Simulated arms of many shapes move and push things about. Only their video is kept: nobody tells the model "
+        "which commands made them move.",
+    ),
+    "ingest": ("Watch your video", "The video that was given is cut into clips at scene changes. It too has no commands."),
+    "pretrain": (
+        "Learn how things move",
+        "A model learns to turn each image into a list of numbers, to say in a handful of numbers what changed from one "
+        "image to the next, and to foretell the following list. In the picture, yellow marks what moved between the "
+        "left image and the right one.",
+    ),
+    "calibrate": (
+        "Meet the robot",
+        "A body that the model has never seen makes small random movements. From this short log, with its commands, the "
+        "model learns what a command of this robot brings about.",
+    ),
+    "export": (
+        "Pack for the robot",
+        "Image reader, model and planner become two files that run on a robot's small computer, without the software "
+        "that trained them. Both versions must give the same numbers.",
+    ),
+    "evaluate": (
+        "Act",
+        "The robot gets a picture of the goal. Several times a second it imagines the outcome of many possible movements, "
+        "starts with the best, and looks again.",
+    ),
+}
+
+CURVES = {
+    "loss": ("Total", "the weighted sum of what follows; lower is better"),
+    "validation_loss": ("Total on unseen video", "the same on episodes that were not trained on"),
+    "one_step": ("Next step", "squared error of the foretold next image, in the model's own numbers"),
+    "rollout": ("Several steps", "the same when the model goes on from its own predictions"),
+    "sigreg": ("Spread", "how far the numbers are from filling their space evenly; guards against collapse"),
+    "kl": ("Information in a latent action", "how much it says about what changed; it must not fall to zero"),
+    "flow": ("Motion", "error of the picture's motion, read back from the latent action"),
+    "moments": ("Main motion", "error of where the picture moves fastest and in which direction"),
+    "label": ("Agreement", "how far the robot's adapter is from what the labeler saw"),
+}
+
+GLOSSARY = (
+    ("Controller", "the program that turns camera images into commands; here two ONNX files and a small loop"),
+    ("Command", "what is sent to the motors, or to the arm's own low-level controller"),
+    ("Goal image", "a picture of the scene as it should look at the end; the controller is told nothing else"),
+    ("World model", "a network that foretells what comes next, given what is done"),
+    ("Latent", "the list of numbers that stands for one image inside the model"),
+    ("Latent action", "a few numbers, found by the model itself, for what changed between two images, whatever body acts"),
+    ("Calibration", "teaching the model one robot's commands from a short log of that robot"),
+    ("Held out", "never used in training, nor for any choice that was made"),
+    ("95 % interval", "where the true value plausibly lies, given how few attempts there were; drawn as a whisker"),
+    ("ONNX", "an open file format for neural networks that runs in many places"),
+    ("Run", "one stage's result in a folder, with a manifest that names by fingerprint all that went in and came out"),
+)
