@@ -1,0 +1,189 @@
+"""Video files to frames and back, by PyAV: every frame is chosen by its own timestamp, never by counting."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts import files
+from robot_wm.contracts.errors import UserError
+
+SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
+TOLERANCE_S = 1e-4
+Codec = Literal["libx264", "libsvtav1"]
+_DECODE_THREADS = 4  # per file; several files are decoded at a time
+_PRESETS: dict[Codec, str] = {"libx264": "veryfast", "libsvtav1": "10"}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of its first video stream.
+
+    Attributes:
+        frames: number of frames, 0 when the container does not say.
+        fps: mean frame rate [Hz].
+        height, width: of a frame as it is meant to be shown: upright, with square pixels.
+    """
+
+    frames: int
+    fps: float
+    height: int
+    width: int
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """The video files in a folder and below, sorted by path.
+
+    Raises:
+        UserError: no such folder, or no video in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder", "Give a video file or a folder of videos")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise UserError(f"{folder} holds no video", f"Put files there that end in {', '.join(SUFFIXES)}")
+    return found
+
+
+def probe(path: Path) -> VideoInfo:
+    """Size, rate and length of a video; decodes one frame, so that an unreadable file is refused here.
+
+    Raises:
+        UserError: the file is missing, or its first frame cannot be decoded.
+    """
+    with _open(path) as (container, source):
+        frame = next(container.decode(source), None)
+        if frame is None:
+            raise UserError(f"{path} has no frame", "Record or download it again")
+        height, width = frame.height, round(frame.width * float(source.sample_aspect_ratio or 1))
+        if round(frame.rotation / 90) % 2:
+            height, width = width, height
+        return VideoInfo(source.frames, float(source.average_rate or source.guessed_rate or 0), height, width)
+
+
+def stream(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Time [s] and frame, in order of presentation, from the last keyframe at or before `start_s`.
+
+    Frames are not yet RGB (see `upright`), because most callers keep only some of them.
+
+    Raises:
+        UserError: the file is missing or broken; frames before the break have been yielded.
+    """
+    with _open(path) as (container, source):
+        if start_s > 0:
+            container.seek(int(start_s / source.time_base), stream=source)
+        for frame in container.decode(source):
+            if frame.pts is not None:
+                yield float(frame.pts * source.time_base), frame
+
+
+def upright(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """RGB image (Y, X, 3) of a decoded frame, turned as the recording device meant it, scaled to (height, width)."""
+    image_YXC = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
+
+
+def resize(image_YXC: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale an image to (height, width): by area averaging when it shrinks, bilinear when it grows."""
+    if image_YXC.shape[:2] == size:
+        return np.ascontiguousarray(image_YXC)
+    shrinks = size[0] <= image_YXC.shape[0] and size[1] <= image_YXC.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(image_YXC), size[::-1], interpolation=method), dtype=np.uint8)
+
+
+def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """All frames of a video: (F, Y, X, 3) uint8 RGB.
+
+    Raises:
+        UserError: the file is missing, broken, or ends before the frames that its header promises.
+    """
+    promised = probe(path).frames
+    frames = [upright(frame, size) for _, frame in stream(path)]
+    if len(frames) < promised:
+        raise UserError(f"{path} is cut short: {len(frames)} of {promised} frames", "Record or download it again")
+    return np.stack(frames)
+
+
+def decode_at(path: Path, times_s: NDArray[np.floating[Any]], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """The frames shown at the given times: (N, Y, X, 3) uint8 RGB.
+
+    Args:
+        path: the video.
+        times_s: N ascending times on the video's own clock [s].
+        size: (height, width) to scale to.
+
+    Raises:
+        UserError: unreadable, or no frame lies within 1e-4 s of a time asked for (drift, or a video cut short).
+    """
+    found: list[NDArray[np.uint8]] = []
+    nearest_s = -np.inf
+    with contextlib.closing(stream(path, float(times_s[0]) - TOLERANCE_S)) as frames:
+        for time_s, frame in frames:
+            wanted_s = float(times_s[len(found)])
+            if abs(time_s - wanted_s) <= TOLERANCE_S:
+                found.append(upright(frame, size))
+            nearest_s = min(nearest_s, time_s, key=lambda t: abs(t - wanted_s))
+            if len(found) == len(times_s):
+                return np.stack(found)
+            if time_s > wanted_s + TOLERANCE_S:
+                break
+    raise UserError(
+        f"{path} has no frame at {times_s[len(found)]:.4f} s (the nearest is at {nearest_s:.4f} s)",
+        "Video and timestamps drift apart or the video is cut short; record or convert the dataset again",
+    )
+
+
+def encode(path: Path, frames_FYXC: NDArray[np.uint8], fps: float, codec: Codec = "libx264", crf: int = 18) -> None:
+    """Write an mp4 atomically, with a keyframe every second frame so that any frame is found quickly.
+
+    Even sizes are written as yuv420p, which every player shows. Odd sizes are kept exactly, as yuv444p.
+
+    Raises:
+        UserError: an odd size with AV1, whose encoder knows yuv420p only.
+    """
+    _, height, width, _ = frames_FYXC.shape
+    odd = bool(height % 2 or width % 2)
+    if odd and codec == "libsvtav1":
+        raise UserError(f"{path}: AV1 cannot hold the odd size {width} x {height}", "Use libx264 or an even size")
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: the AV1 encoder writes its settings to the terminal
+    buffer = io.BytesIO()
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(buffer, "w", format="mp4") as container:
+        options = {"preset": _PRESETS[codec], "crf": str(crf), "g": "2"}
+        target = container.add_stream(codec, rate=rate, options=options)
+        target.width, target.height = width, height
+        target.pix_fmt = "yuv444p" if odd else "yuv420p"
+        for index, image_YXC in enumerate(frames_FYXC):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_YXC), format="rgb24")
+            frame.pts, frame.time_base = index, 1 / rate
+            container.mux(target.encode(frame))
+        container.mux(target.encode())
+    files.write_atomic(path, buffer.getvalue())
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Container and first video stream; what FFmpeg cannot read becomes a UserError, also while decoding."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist", "Check the path")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path} has no video stream", "Give a video file")
+            source = container.streams.video[0]
+            source.thread_type = "AUTO"
+            source.codec_context.thread_count = min(_DECODE_THREADS, os.cpu_count() or 1)
+            yield container, source
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path} cannot be read as video ({reason})", "Record or download it again") from None
