@@ -82,7 +82,9 @@ LINEAGE = "Where a run came from, back to the videos, with every SHA-256 verifie
 _EXTRAS = {
     **dict.fromkeys(("mujoco", "gymnasium", "gymnasium_robotics"), "sim"),
     **dict.fromkeys(("torch", "lightning_fabric", "safetensors", "onnx", "onnxscript"), "train"),
-    **dict.fromkeys(("hydra", "omegaconf", "rich", "pyarrow", "av", "cv2", "scipy", "matplotlib"), "train"),
+    **dict.fromkeys(
+        ("hydra", "omegaconf", "rich", "pyarrow", "av", "cv2", "scipy", "matplotlib", "jinja2", "PIL"), "train"
+    ),
 }
 
 
