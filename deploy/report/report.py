@@ -98,6 +98,7 @@ def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
         "fit_curves": sections.curves(stages["calibrate"].path) if "calibrate" in stages else [],
         "provenance": next(reversed(stages.values())).manifest,
         "glossary": words.GLOSSARY,
+        "anchored": "pretrain" in stages and _anchored(stages["pretrain"]),
         "evaluation": evaluation,
         "strips": [],
         "prediction": None,
@@ -133,6 +134,12 @@ def _step_s(stages: dict[str, Stage], evaluation: Evaluation | None) -> float:
         if isinstance(body, dict) and body.get("control_rate_hz") and body.get("frame_skip"):
             return float(body["frame_skip"]) / float(body["control_rate_hz"])
     return evaluation.step_s if evaluation is not None else 1.0
+
+
+def _anchored(pretrain: Stage) -> bool:
+    """Whether pretraining also read the simulator's own positions of hand and object."""
+    weights = pretrain.manifest.config.get("loss")
+    return isinstance(weights, dict) and bool(weights.get("state"))
 
 
 _LABELS = {

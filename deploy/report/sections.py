@@ -16,7 +16,7 @@ from robot_wm.contracts import files
 from robot_wm.contracts.run import MANIFEST, Manifest, read_run
 from robot_wm.evaluation.results import ControllerResult, Evaluation, Share
 
-MAX_CURVES = 6
+MAX_CURVES = 8
 
 
 @dataclass(frozen=True)
@@ -198,20 +198,20 @@ def strips(path: Path, step_s: float, most: int = 3) -> tuple[list[Strip], Figur
 
 
 def curves(path: Path) -> list[Figure]:
-    """Training curves from `metrics.jsonl`: the total first, then the terms that the page has words for, then others."""
-    lines = metrics(path)
+    """Training curves from `metrics.jsonl`, of the last phase where there are several: those that have words, in order.
+
+    A stage that logs nothing the page has words for gets its first few columns under their own names.
+    """
+    lines = [line for line in metrics(path) if _is_number(line.get("step"))]
+    phase = lines[-1].get("phase") if lines else None
     columns: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
-        step = line.get("step")
-        if not _is_number(step):
-            continue
         for key, value in line.items():
-            if key not in ("step", "wall_s", "time_s", "lr", "frames_per_s") and _is_number(value):
-                columns.setdefault(key, []).append((step, value))
-    known = list(words.CURVES)
-    order = sorted(columns, key=lambda k: (known.index(k) if k in known else len(known), k))
+            if key != "step" and _is_number(value) and line.get("phase", phase) == phase:
+                columns.setdefault(key, []).append((line["step"], value))
+    drawable = [key for key, points in columns.items() if len(points) > 1]
     drawn = []
-    for key in [k for k in order if len(columns[k]) > 1][:MAX_CURVES]:
+    for key in ([k for k in words.CURVES if k in drawable] or drawable)[:MAX_CURVES]:
         title, explanation = words.CURVES.get(key, (key.replace("_", " "), ""))
         steps, values = zip(*columns[key], strict=True)
         safe = "".join(c for c in key if c.isalnum())  # becomes part of ids in the page

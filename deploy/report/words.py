@@ -31,13 +31,13 @@ CONTROLLERS = {
 STAGES = {
     "record": (
         "Watch",
-        "Simulated arms of many shapes move and push things about. Only their video is kept: nobody tells the model "
-        "which commands made them move.",
+        "Simulated arms of many shapes move and push things about, each in a scene of its own. The model sees the video; "
+        "nobody tells it which commands made the arms move.",
     ),
     "ingest": ("Watch your video", "The video that was given is cut into clips at scene changes. It too has no commands."),
     "pretrain": (
         "Learn how things move",
-        "A model learns to turn each image into a list of numbers, to say in a handful of numbers what changed from one "
+        "The model learns to turn each image into a list of numbers, to say in a handful of numbers what changed from one "
         "image to the next, and to foretell the following list. In the picture, yellow marks what moved between the "
         "left image and the right one.",
     ),
@@ -58,16 +58,19 @@ STAGES = {
     ),
 }
 
-CURVES = {
-    "loss": ("Total", "the weighted sum of what follows; lower is better"),
-    "validation_loss": ("Total on unseen video", "the same on episodes that were not trained on"),
-    "one_step": ("Next step", "squared error of the foretold next image, in the model's own numbers"),
-    "rollout": ("Several steps", "the same when the model goes on from its own predictions"),
-    "sigreg": ("Spread", "how far the numbers are from filling their space evenly; guards against collapse"),
-    "kl": ("Information in a latent action", "how much it says about what changed; it must not fall to zero"),
-    "flow": ("Motion", "error of the picture's motion, read back from the latent action"),
-    "moments": ("Main motion", "error of where the picture moves fastest and in which direction"),
-    "label": ("Agreement", "how far the robot's adapter is from what the labeler saw"),
+CURVES = {  # in the order in which they are shown
+    "total": ("Total", "the weighted sum of all terms; lower is better"),
+    "predict": ("Next step", "error of the foretold next image, in the model's own numbers; lower is better"),
+    "rollout": ("Several steps", "the same when it goes on from its own predictions; lower is better"),
+    "flow": ("Motion", "error of the picture's motion, read back from the latent action; lower is better"),
+    "moments": ("Main motion", "error of where and which way the picture moves fastest; lower is better"),
+    "nats": ("Content of the latent action", "how much it says about what changed [nat]; below about 1 it is dead"),
+    "hand_r2": ("Does it see the hand move?", "share of the hand's motion on unseen clips that it explains; 1 is all"),
+    "copy_ratio": ("Gain over repeating", "error of repeating the last image over that of foretelling; above 1 is better"),
+    "proprio": ("Robot's posture ahead", "error of foretold positions and speeds, standardised; lower is better"),
+    "read": ("Robot's posture now", "error of positions and speeds read from the image, standardised; lower is better"),
+    "label": ("Agreement", "between commands and what the labeler saw happen; lower is better"),
+    "loss": ("Total", "the sum that training makes small; lower is better"),
 }
 
 GLOSSARY = (
