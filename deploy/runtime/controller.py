@@ -1,0 +1,175 @@
+"""The controller: frames and proprio in, command chunks out, by the two graphs of a bundle."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.runtime.graph import Graph, encode_signature, plan_signature
+from robot_wm.contracts.bundle import Bundle, ControllerSpec, read_bundle
+from robot_wm.contracts.errors import UserError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one planning step decided.
+
+    Attributes:
+        command_KU: commands for the next `frame_skip` control ticks, (K, U) [the command's unit].
+        cost: predicted cost of the whole plan against the goal.
+        uncertainty: predicted error of the planner's own imagination.
+        encode_s, plan_s: wall time of the two graphs [s].
+        latent_D: the encoded frame.
+    """
+
+    command_KU: NDArray[np.float64]
+    cost: float
+    uncertainty: float
+    encode_s: float
+    plan_s: float
+    latent_D: NDArray[np.float32]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every command and the cost are numbers."""
+        return bool(np.isfinite(self.command_KU).all() and np.isfinite(self.cost))
+
+
+class Controller:
+    """A bundle, ready to run.
+
+    It remembers what a planner must: the last latents (the first one stands in for those before it), the rest of the
+    previous plan as a warm start, and the command that was really sent last.
+
+    Attributes:
+        spec: what the bundle says of itself.
+        providers: the execution providers in use, best first.
+        reference_U: the command in force, from which the next plan starts [the command's unit].
+    """
+
+    def __init__(
+        self,
+        bundle: Path | Bundle,
+        providers: Sequence[str] | None = None,
+        num_threads: int | None = None,
+        seed: int = 0,
+    ):
+        """Load a bundle.
+
+        Args:
+            bundle: a bundle, its folder, or the export run that holds it.
+            providers: ONNX Runtime's execution providers, best first; None takes what is there.
+            num_threads: threads of one operator; None means one per core.
+            seed: of the sampling noise.
+
+        Raises:
+            UserError: the bundle is incomplete, altered or of another schema, or a provider does not start.
+        """
+        found = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        self.spec: ControllerSpec = found.spec
+        self._encode = Graph(found.encode, encode_signature(self.spec), providers, num_threads)
+        self._plan = Graph(found.plan, plan_signature(self.spec), providers, num_threads)
+        self.providers = self._plan.providers
+        self._random = np.random.default_rng(seed)
+        self._has_goal = False
+        self._has_history = False
+        self.sent(self.spec.command.hold(np.zeros(self.spec.command.dim)))
+
+    def encode(self, frame_YXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The latent of a frame, (D,).
+
+        Raises:
+            UserError: the frame is not of the bundle's shape, or not uint8.
+        """
+        self._run_encoder(frame_YXC)
+        latent_D: NDArray[np.float32] = self._encode.outputs["latent"][0].copy()
+        return latent_D
+
+    def set_goal(self, frame_YXC: NDArray[np.uint8]) -> None:
+        """The image that the world should come to look like; raises UserError as `encode` does."""
+        self._run_encoder(frame_YXC)
+        self._plan.inputs["goal"][:] = self._encode.outputs["latent"]
+        self._has_goal = True
+
+    def reset(self, reference_U: NDArray[np.float64] | None = None, seed: int | None = None) -> None:
+        """Forget history and warm start; the goal stays.
+
+        Args:
+            reference_U: the command in force now; None keeps the last one sent.
+            seed: restarts the sampling noise; None lets it run on.
+        """
+        self._has_history = False
+        self._plan.inputs["warm"][:] = 0
+        if reference_U is not None:
+            self.sent(reference_U)
+        if seed is not None:
+            self._random = np.random.default_rng(seed)
+
+    def sent(self, command_U: NDArray[np.float64]) -> None:
+        """Tell what the robot was really sent: the next plan starts from there."""
+        self.reference_U = np.array(command_U, dtype=np.float64)
+        self._plan.inputs["reference"][0] = command_U
+
+    def step(self, frame_YXC: NDArray[np.uint8], proprio_P: NDArray[np.float32]) -> Plan:
+        """Plan one command chunk.
+
+        Args:
+            frame_YXC: the newest frame, uint8, of the bundle's height and width.
+            proprio_P: the newest proprio, in the order of `spec.proprio`.
+
+        Returns:
+            The plan; its commands may be NaN if the inputs were: a Safety stands behind.
+
+        Raises:
+            UserError: frame or proprio are not what the bundle takes, or no goal was set.
+        """
+        if not self._has_goal:
+            raise UserError("the controller has no goal", "Call set_goal with a frame first")
+        inputs, outputs = self._plan.inputs, self._plan.outputs
+        started = time.perf_counter()
+        self._run_encoder(frame_YXC)
+        encoded = time.perf_counter()
+        self._remember(self._encode.outputs["latent"][0])
+        proprio = np.asarray(proprio_P)
+        if proprio.shape != inputs["proprio"].shape[1:]:
+            names = ", ".join(self.spec.proprio)
+            raise UserError(f"proprio has shape {proprio.shape}", f"The bundle takes {len(self.spec.proprio)}: {names}")
+        inputs["proprio"][0] = proprio
+        self._random.standard_normal(dtype=np.float32, out=inputs["noise"])
+        self._plan.run()
+        inputs["warm"][:] = outputs["next_warm"]
+        plan = Plan(
+            command_KU=outputs["command"][0].astype(np.float64),
+            cost=float(outputs["cost"][0]),
+            uncertainty=float(outputs["uncertainty"][0]),
+            encode_s=encoded - started,
+            plan_s=time.perf_counter() - encoded,
+            latent_D=self._encode.outputs["latent"][0].copy(),
+        )
+        if not (plan.is_finite and np.isfinite(inputs["warm"]).all()):
+            self.reset()  # one bad input must not live on in the history or the warm start
+        return plan
+
+    def _run_encoder(self, frame_YXC: NDArray[np.uint8]) -> None:
+        frame: NDArray[Any] = np.asarray(frame_YXC)
+        buffer = self._encode.inputs["frame"]
+        if frame.shape != buffer.shape[1:] or frame.dtype != np.uint8:
+            raise UserError(
+                f"frame is {frame.dtype} of shape {frame.shape}",
+                f"The bundle takes uint8 of shape {buffer.shape[1:]} from camera {self.spec.camera!r}",
+            )
+        buffer[0] = frame
+        self._encode.run()
+
+    def _remember(self, latent_D: NDArray[np.float32]) -> None:
+        history_TD = self._plan.inputs["history"][0]
+        if self._has_history:
+            history_TD[:-1] = history_TD[1:]
+            history_TD[-1] = latent_D
+        else:
+            history_TD[:] = latent_D
+            self._has_history = True
