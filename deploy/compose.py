@@ -50,12 +50,11 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
         for key, value in pairs:
             if key not in groups:
                 OmegaConf.update(values, key, _parse(key, value), merge=True, force_add=True)
-        plain = _plain(values)
+        for key, path in _user_files(groups, composed, config_dirs).items():
+            _anchor_mjcf(values, key, path)
+        return _plain(values)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"config of {stage}: {str(error).splitlines()[0]}", f"See robot-wm {stage} --help") from error
-    for key, path in _user_files(groups, composed, config_dirs).items():
-        _anchor_mjcf(plain, key, path)
-    return plain
 
 
 def _hydra(stage: str, overrides: list[str], config_dirs: Sequence[Path]) -> DictConfig:
@@ -145,14 +144,13 @@ def _user_files(groups: dict[str, str], composed: DictConfig, config_dirs: Seque
     return found
 
 
-def _anchor_mjcf(values: dict[str, Any], key: str, file: Path) -> None:
+def _anchor_mjcf(values: DictConfig, key: str, file: Path) -> None:
     """A MJCF that stands beside the user's yaml is named relative to it; stages see it relative to where they run."""
-    for part in key.split("."):
-        values = values.get(part, {}) if isinstance(values, dict) else {}
-    mjcf = values.get("mjcf") if isinstance(values, dict) else None
-    if not isinstance(mjcf, dict) or mjcf.get("package") or not isinstance(mjcf.get("path"), str):
+    path, package = (OmegaConf.select(values, f"{key}.mjcf.{name}") for name in ("path", "package"))
+    if not isinstance(path, str) or package:
         return
-    beside = (file.parent / mjcf["path"]).resolve()
+    beside = (file.parent / path).resolve()
     if beside.is_file():
         here = Path.cwd().resolve()
-        mjcf["path"] = os.path.relpath(beside, here) if beside.is_relative_to(here) else str(beside)
+        anchored = os.path.relpath(beside, here) if beside.is_relative_to(here) else str(beside)
+        OmegaConf.update(values, f"{key}.mjcf.path", anchored)
