@@ -176,6 +176,14 @@ class LeRobotDataset:
         return np.asarray(image_YXC, dtype=np.uint8) if size is None else video.resize(image_YXC, size)
 
 
+def read_episode_rows(path: Path, with_stats: bool = True) -> list[dict[str, Any]]:
+    """The rows of a v3.0 dataset's `meta/episodes`, in order; UserError when they cannot be read."""
+    tables = [_read_table(file) for file in sorted((path / "meta" / "episodes").glob("*/*.parquet"))]
+    if not with_stats:
+        tables = [t.drop_columns([name for name in t.column_names if name.startswith("stats/")]) for t in tables]
+    return sorted((row for t in tables for row in t.to_pylist()), key=lambda row: int(row.get("episode_index") or 0))
+
+
 def refuse_not_finite(values: NDArray[Any], key: str, episode: int) -> None:
     """Raise UserError that names feature, episode and row of the first NaN or infinity."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -227,9 +235,7 @@ def _episodes_v2(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iter
 
 
 def _episodes_v3(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iterator[_Episode]:
-    found = sorted((path / "meta" / "episodes").glob("*/*.parquet"))
-    rows = [row for file in found for row in _read_table(file).to_pylist()]
-    for number, row in enumerate(sorted(rows, key=lambda r: r.get("episode_index", -1))):
+    for number, row in enumerate(read_episode_rows(path, with_stats=False)):
         try:
             if row["episode_index"] != number:
                 raise UserError(f"{path}: meta/episodes lists {row['episode_index']} in place of {number}", _MEND)

@@ -152,8 +152,7 @@ def encode(path: Path, frames_FYXC: NDArray[np.uint8], fps: float, codec: Codec 
         UserError: an odd size with AV1, whose encoder knows yuv420p only.
     """
     _, height, width, _ = frames_FYXC.shape
-    odd = bool(height % 2 or width % 2)
-    if odd and codec == "libsvtav1":
+    if pixel_format(height, width) != "yuv420p" and codec == "libsvtav1":
         raise UserError(f"{path}: AV1 cannot hold the odd size {width} x {height}", "Use libx264 or an even size")
     os.environ.setdefault("SVT_LOG", "1")  # errors only: the AV1 encoder writes its settings to the terminal
     buffer = io.BytesIO()
@@ -162,13 +161,18 @@ def encode(path: Path, frames_FYXC: NDArray[np.uint8], fps: float, codec: Codec 
         options = {"preset": _PRESETS[codec], "crf": str(crf), "g": "2"}
         target = container.add_stream(codec, rate=rate, options=options)
         target.width, target.height = width, height
-        target.pix_fmt = "yuv444p" if odd else "yuv420p"
+        target.pix_fmt = pixel_format(height, width)
         for index, image_YXC in enumerate(frames_FYXC):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_YXC), format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(target.encode(frame))
         container.mux(target.encode())
     files.write_atomic(path, buffer.getvalue())
+
+
+def pixel_format(height: int, width: int) -> str:
+    """How frames of this size are stored by `encode`."""
+    return "yuv444p" if height % 2 or width % 2 else "yuv420p"
 
 
 @contextlib.contextmanager
