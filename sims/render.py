@@ -1,5 +1,8 @@
 """Frames of a simulation, and where its camera stands."""
 
+import atexit
+import threading
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +28,8 @@ class Renderer:
         self._camera = camera
         self._view = _view(model, camera)
         self._option = mujoco.MjvOption()
-        self._contexts: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._scene: mujoco.MjvScene | None = None
+        self._uploads: dict[tuple[int, int, int], mujoco.MjrContext] = {}
 
     def frame(self, data: mujoco.MjData, height: int | None = None, width: int | None = None) -> NDArray[np.uint8]:
         """One RGB frame, (height, width, 3); the camera's own size by default.
@@ -33,20 +37,38 @@ class Renderer:
         Raises:
             UserError: this machine has no OpenGL backend that works.
         """
-        size = (height or self._camera.height, width or self._camera.width)
+        height, width = height or self._camera.height, width or self._camera.width
+        _make_current()
+        upload = self._upload(height, width)
         if self._camera.position_m is not None:
             self._model.vis.global_.fovy = self._camera.fovy_deg
-        context = self._contexts.get(size)
-        if context is None:
-            context = self._contexts[size] = _context(self._model, *size)
-        context.update_scene(data, self._view, self._option)
-        return context.render()
+        if self._scene is None:
+            self._scene = mujoco.MjvScene(self._model, maxgeom=self._model.ngeom + self._model.nsite + 100)
+        every = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._view, every, self._scene)
+        area = mujoco.MjrRect(0, 0, width, height)
+        pixels = np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, upload)
+        mujoco.mjr_render(area, self._scene, upload)
+        mujoco.mjr_readPixels(pixels, None, area, upload)
+        return np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
+
+    def _upload(self, height: int, width: int) -> mujoco.MjrContext:
+        """The model's meshes and textures in the OpenGL context of this thread, with a buffer of this size."""
+        key = (threading.get_ident(), height, width)
+        if key not in self._uploads:
+            size = self._model.vis.global_
+            size.offheight, size.offwidth = height, width
+            self._uploads[key] = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
+        return self._uploads[key]
 
     def close(self) -> None:
-        """Free the OpenGL contexts."""
-        for context in self._contexts.values():
-            context.close()
-        self._contexts.clear()
+        """Free what was uploaded to OpenGL."""
+        for (thread, *_), upload in self._uploads.items():
+            if thread == threading.get_ident():  # another thread's context is not ours to touch
+                _make_current()
+                upload.free()
+        self._uploads.clear()
 
 
 def world_to_camera(model: mujoco.MjModel, data: mujoco.MjData, camera: Camera) -> NDArray[np.float64]:
@@ -95,11 +117,17 @@ def _view(model: mujoco.MjModel, camera: Camera) -> mujoco.MjvCamera:
     return view
 
 
-def _context(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
-    gl.choose_backend()
-    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
-    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-    try:
-        return mujoco.Renderer(model, height, width)
-    except (RuntimeError, AttributeError, ImportError, mujoco.FatalError) as error:
-        raise gl.unavailable(error) from None
+_local = threading.local()
+
+
+def _make_current() -> None:
+    """One OpenGL context per thread, for all its models: a context takes longer to make than a hundred frames."""
+    context = getattr(_local, "context", None)
+    if context is None:
+        gl.choose_backend()
+        try:
+            context = _local.context = mujoco.GLContext(16, 16)  # frames go to buffers of their own size
+        except (RuntimeError, AttributeError, ImportError, mujoco.FatalError) as error:
+            raise gl.unavailable(error) from None
+        atexit.register(context.free)  # while OpenGL is still loaded
+    context.make_current()
