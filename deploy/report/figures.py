@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from robot_wm.evaluation.results import ControllerResult, Evaluation
@@ -70,7 +71,7 @@ def distances(evaluation: Evaluation, names: Mapping[str, str]) -> Figure:
             distance_cm = 100 * _stack(controller)
             time_s = evaluation.step_s * np.arange(distance_cm.shape[1])
             colour = _COLOURS.get(controller.name, _INK)
-            if controller.kind == "model":
+            if controller.name == "model":
                 low, high = np.nanpercentile(distance_cm, (25, 75), axis=0)
                 axes.fill_between(time_s, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(
@@ -85,8 +86,8 @@ def distances(evaluation: Evaluation, names: Mapping[str, str]) -> Figure:
             )
         axes.axhline(threshold_cm, color=_INK, linewidth=1, linestyle=(0, (2, 2)))
         axes.annotate(
-            f"reached: within {threshold_cm:g} cm", (1, threshold_cm), (0, 3), ("axes fraction", "data"),
-            textcoords="offset points", ha="right", fontsize=10,
+            f"reached: within {threshold_cm:g} cm", (0, threshold_cm), (4, -4), ("axes fraction", "data"),
+            textcoords="offset points", va="top", fontsize=10,
         )  # fmt: skip
         axes.set(xlabel="time [s]", ylabel="distance to goal [cm]", ylim=(0, None), xlim=(0, None))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
@@ -97,8 +98,8 @@ def distances(evaluation: Evaluation, names: Mapping[str, str]) -> Figure:
     return Figure(
         _svg("distances", draw, height=3.9),
         f"Line plot of the median distance to the goal over time. {finals}.",
-        "Distance between hand and goal over the attempt: median over all goals; the band holds the middle half of the "
-        "attempts.",
+        "Distance between hand and goal during the attempt: median over all goals. The band holds the middle half of the "
+        "learned controller’s attempts.",
     )
 
 
@@ -155,11 +156,13 @@ def prediction_error(model_m: NDArray[np.floating], copy_m: NDArray[np.floating]
 def curve(key: str, title: str, steps: Sequence[float], values: Sequence[float], explanation: str) -> Figure:
     """One training curve; logarithmic where all values are positive and span more than a factor of ten."""
     values_n = np.asarray(values, dtype=float)
-    positive = bool((values_n > 0).all()) and values_n.max() > 10 * values_n.min()
+    logarithmic = bool((values_n > 0).all()) and values_n.max() > 10 * values_n.min()
 
     def draw(axes: Axes) -> None:
         axes.plot(steps, values_n, color=_COLOURS["model"], linewidth=1.6)
-        axes.set(xlabel="training step", yscale="log" if positive else "linear")
+        axes.set(xlabel="training step", yscale="log" if logarithmic else "linear")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(4))
 
     return Figure(
         _svg(key, draw, width=3.2, height=2.0),

@@ -15,7 +15,7 @@ from deploy.report.cards import cards
 from deploy.report.sections import Stage
 from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
-from robot_wm.evaluation.results import Evaluation, read_evaluation
+from robot_wm.evaluation.results import ControllerResult, Evaluation, read_evaluation
 
 DEFAULT_TITLE = "From video to a robot under control"
 
@@ -122,9 +122,14 @@ def _results(path: Path, evaluation: Evaluation, step_s: float) -> dict[str, Any
         "attempts": sections.attempts(path, evaluation),
         "distances": figures.distances(evaluation, names),
         "latencies": figures.latencies(model, step_s) if timed and model is not None else None,
-        "guards": sorted(model.guards.items()) if model is not None else [],
+        "guards": _guards(model) if model is not None else [],
+        "ticks_total": evaluation.ticks * len(model.episodes) if model is not None else 0,
         "duration_s": evaluation.ticks * evaluation.step_s,
     }
+
+
+def _guards(model: ControllerResult) -> list[tuple[str, int]]:
+    return [(words.GUARDS.get(name, name), count) for name, count in sorted(model.guards.items()) if count]
 
 
 def _step_s(stages: dict[str, Stage], evaluation: Evaluation | None) -> float:

@@ -90,12 +90,14 @@ def headline(evaluation: Evaluation) -> Headline | None:
     if model is None:
         return None
     share = model.success_last
+    others = [c for c in evaluation.controllers if c.name != "model" and c.name in words.CONTROLLERS]
+    others.sort(key=lambda c: c.name == "scratch")  # what is known to everyone comes first
+    verbs = ["reached ", *[""] * len(others)]
     parts = [
-        f"{words.CONTROLLERS[c.name].name.lower()} {c.success_last.successes}"
-        for c in evaluation.controllers
-        if c.name != "model" and c.name in words.CONTROLLERS
+        f"{words.CONTROLLERS[c.name].phrase} {verb}{c.success_last.successes}" for c, verb in zip(others, verbs, strict=False)
     ]
-    beside = f"On the same {share.trials} goals: {', '.join(parts)}." if parts else ""
+    listed = " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+    beside = f"On the same {share.trials} goals, {listed}." if parts else ""
     sentence = f"The learned controller reached {share.successes} of {share.trials} goals"
     return Headline(sentence, beside, tuple(_verdicts(evaluation)))
 
@@ -103,20 +105,19 @@ def headline(evaluation: Evaluation) -> Headline | None:
 def _verdicts(evaluation: Evaluation) -> list[str]:
     """What the intervals allow to be said, and what they do not."""
     said = []
-    for item in evaluation.differences:
-        if item.a != "model" or item.b not in ("random", "scratch"):
+    by_other = {item.b: item.interval for item in evaluation.differences if item.a == "model"}
+    for name in ("random", "scratch"):
+        if name not in by_other:
             continue
-        points = (
-            f"{100 * item.interval.value:+.0f} percentage points, 95 % interval "
-            f"{100 * item.interval.low:+.0f} to {100 * item.interval.high:+.0f}"
-        )
-        other = "random commands" if item.b == "random" else "the same network without the video"
-        if item.interval.low > 0:
-            said.append(f"Better than {other} ({points}).")
-        elif item.interval.high < 0:
-            said.append(f"Worse than {other} ({points}).")
+        interval, other = by_other[name], words.CONTROLLERS[name].phrase
+        points = f"{100 * interval.value:+.0f} percentage points"
+        bounds = f"95 % interval {100 * interval.low:+.0f} to {100 * interval.high:+.0f}"
+        if interval.low > 0:
+            said.append(f"Better than {other}: {points}, {bounds}.")
+        elif interval.high < 0:
+            said.append(f"Worse than {other}: {points}, {bounds}.")
         else:
-            said.append(f"Not distinguishable from {other} with so few attempts ({points}).")
+            said.append(f"With so few attempts not distinguishable from {other}: {points}, {bounds}.")
     return said
 
 
@@ -126,7 +127,7 @@ def rows(evaluation: Evaluation) -> list[Row]:
 
 
 def _row(controller: ControllerResult) -> Row:
-    named = words.CONTROLLERS.get(controller.name, words.Named(controller.name, ""))
+    named = words.CONTROLLERS.get(controller.name, words.Named(controller.name, controller.name, ""))
     spread = controller.final_distance_m
     return Row(
         controller.name,

@@ -5,26 +5,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Named:
-    """A controller in plain words: a short name, and what it is."""
+    """A controller in plain words: a heading, the same inside a sentence, and what it is."""
 
     name: str
+    phrase: str
     meaning: str
 
 
 CONTROLLERS = {
     "model": Named(
         "Learned controller",
-        "sees camera images only; learned from video without commands, then from a short log of this robot",
+        "the learned controller",
+        "sees the camera image and feels where its own joints or hand are; the goal it knows from a picture only",
     ),
     "scratch": Named(
         "Same, without the video",
+        "the same network without the video",
         "the same network and the same short log of this robot, but nothing learned from video before",
     ),
-    "random": Named("Random commands", "a new random command every moment; what luck alone reaches"),
-    "hold": Named("Standing still", "never moves; shows that no goal was reached at the start"),
+    "random": Named("Random commands", "random commands", "a new random command at every step; what luck alone reaches"),
+    "hold": Named("Standing still", "standing still", "never moves; shows that no goal was reached at the start"),
     "oracle": Named(
-        "Planner that knows all",
-        "searches in the simulator itself, with the true position of the goal; the best one could hope for",
+        "Planner in the true physics",
+        "a planner in the true physics",
+        "searches in the simulator itself and knows the goal’s true position; about the best one could hope for",
     ),
 }
 
@@ -56,6 +60,17 @@ STAGES = {
         "The robot gets a picture of the goal. Several times a second it imagines the outcome of many possible movements, "
         "starts with the best, and looks again.",
     ),
+}
+
+GUARDS = {
+    "stale_frame": "held still, because the camera image was too old",
+    "unchanged_frame": "held still, because no new camera image had come",
+    "bad_proprio": "held still, because a joint sensor gave no number",
+    "bad_plan": "held still, because the plan held no number",
+    "overrun": "held still, because decisions took too long",
+    "bad_command": "held still, because a command was no number",
+    "limit": "kept a command within the robot’s range",
+    "rate": "slowed a sudden change of command",
 }
 
 CURVES = {  # in the order in which they are shown
