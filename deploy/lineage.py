@@ -82,6 +82,12 @@ def lines(node: Node, prefix: str = "", branch: str = "", shown: set[str] | None
     return text
 
 
+def locate(path: Path, user: Path) -> Path | None:
+    """An input of the run `user` as it was named, or in the same tree of runs when that was moved; None if missing."""
+    runs = user.resolve().parents[1]
+    return next((p for p in (path, runs.parent / path, runs / Path(*path.parts[-2:])) if p.exists()), None)
+
+
 def _run_node(role: str, folder: Path, sha256: str, problems: tuple[str, ...]) -> Node:
     try:
         manifest = run.read_run(folder)
@@ -93,7 +99,7 @@ def _run_node(role: str, folder: Path, sha256: str, problems: tuple[str, ...]) -
 
 
 def _input_node(role: str, item: run.Artifact, user: Path) -> Node:
-    path = _locate(Path(item.path), user)
+    path = locate(Path(item.path), user)
     if path is None:
         return Node(role, Path(item.path), "", item.sha256, ("missing",))
     problems = () if files.fingerprint(path) == item.sha256 else ("altered",)
@@ -101,12 +107,6 @@ def _input_node(role: str, item: run.Artifact, user: Path) -> Node:
     if writer is None:
         return Node(role, path, "", item.sha256, problems)
     return _run_node(role, writer, item.sha256, problems)
-
-
-def _locate(path: Path, user: Path) -> Path | None:
-    """An input as it was named, or in the same tree of runs when that tree was moved or is seen from elsewhere."""
-    runs = user.resolve().parents[1]
-    return next((p for p in (path, runs.parent / path, runs / Path(*path.parts[-2:])) if p.exists()), None)
 
 
 def _check(folder: Path, name: str, sha256: str) -> str | None:

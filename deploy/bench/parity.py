@@ -1,0 +1,80 @@
+"""How far the exported graphs are from PyTorch: the whole plan, at the shipped sizes, on a body without a log."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deploy.bench.bench import BenchConfig
+from deploy.bench.result import Row
+from deploy.export.export import TOLERANCE, export_bundle
+from deploy.export.parity import Recorded
+from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Mjcf, Safety
+from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.world_model import WorldModel, WorldModelConfig
+from robot_wm.planning.controllable import Controllable
+from robot_wm.planning.planner import Body, Planner, PlannerConfig
+
+_ROWS = {"quick": 8, "full": 64}
+_JOINTS, _SKIP, _RATE_HZ, _TOP_RAD_S, _SIDE = 6, 5, 25.0, 1.5, 96
+
+
+def parity(config: BenchConfig) -> list[Row]:
+    """Largest absolute difference per output between PyTorch and ONNX Runtime, over cold and warm plans.
+
+    The networks have the shipped sizes and random weights; frames, proprio and commands are random as well. Export
+    gates the same figures on the log of the real body.
+    """
+    num = _ROWS[config.size]
+    with tempfile.TemporaryDirectory() as folder:
+        found = export_bundle(
+            _controllable(config.seed), _recorded(num, config.seed), Path(folder) / "bundle", float("inf"), config.seed
+        ).spec.parity
+    plans = {name: num if name == "latent" else 2 * num for name in found}
+    return [
+        Row(f"largest difference from PyTorch: {name}", value, n=plans[name], target=TOLERANCE, better="lower")
+        for name, value in found.items()
+    ]
+
+
+def _controllable(seed: int) -> Controllable:
+    torch.manual_seed(seed)
+    model = WorldModel(WorldModelConfig()).eval()
+    command = CommandSpace(
+        interface="joint_velocity",
+        names=tuple(f"joint{i}" for i in range(_JOINTS)),
+        unit="rad/s",
+        low=(-_TOP_RAD_S,) * _JOINTS,
+        high=(_TOP_RAD_S,) * _JOINTS,
+        max_step=(_TOP_RAD_S,) * _JOINTS,
+        frame_skip=_SKIP,
+        control_rate_hz=_RATE_HZ,
+    )
+    embodiment = Embodiment(
+        "parity", Mjcf("none.xml"), "joint_velocity", "none", Camera("front", _SIDE, _SIDE), _RATE_HZ, _SKIP,
+        Safety(max_step=_TOP_RAD_S),
+    )  # fmt: skip
+    sizes, latent_dim = model.config, model.config.encoder.latent_dim
+    names = tuple(f"{name}_{kind}" for kind in ("position", "velocity") for name in command.names)
+    body = Body(
+        model.dynamics,
+        Adapter(AdapterConfig(), _SKIP * _JOINTS, len(names), latent_dim, sizes.action_dim),
+        ProprioHead(latent_dim, sizes.history, len(names)),
+        command,
+        torch.zeros(len(names)),
+        torch.ones(len(names)),
+        torch.tensor([1.0] * _JOINTS + [0.0] * _JOINTS),
+    )
+    model.encoder.resize_from(_SIDE, _SIDE)
+    planner = Planner(PlannerConfig(), body).eval()
+    return Controllable(model.encoder, planner, embodiment, command, names, {})
+
+
+def _recorded(num: int, seed: int) -> Recorded:
+    rng = np.random.default_rng(seed)
+    return Recorded(
+        rng.integers(0, 256, (num, _SIDE, _SIDE, 3), dtype=np.uint8),
+        rng.normal(size=(num, 2 * _JOINTS)).astype(np.float32),
+        rng.uniform(-_TOP_RAD_S, _TOP_RAD_S, (num, _JOINTS)).astype(np.float32),
+    )

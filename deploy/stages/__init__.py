@@ -1,0 +1,1 @@
+"""Thin mains of deployment: export, run, evaluate, demo."""
