@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,20 +13,29 @@ _SAMPLED = 32  # images per episode that image statistics are taken from
 
 def of_rows(rows_LF: NDArray[Any]) -> Stats:
     """min, max, mean and std (F,) and count (1,) over the rows of one episode."""
-    return _moments(rows_LF.astype(np.float64), axis=0)
+    values = rows_LF.astype(np.float64)
+    return {
+        "min": values.min(axis=0).tolist(),
+        "max": values.max(axis=0).tolist(),
+        "mean": values.mean(axis=0).tolist(),
+        "std": values.std(axis=0).tolist(),
+        "count": [len(values)],
+    }
 
 
 def of_images(frames_FYXC: NDArray[np.uint8]) -> Stats:
     """The same per colour channel, in [0, 1] and shape (3, 1, 1), over at most 32 evenly spaced images."""
     chosen = np.unique(np.linspace(0, len(frames_FYXC) - 1, min(_SAMPLED, len(frames_FYXC))).astype(int))
-    channels_FCYX = np.moveaxis(frames_FYXC[chosen], -1, 1).astype(np.float32) / 255
-    stats = _moments(channels_FCYX, axis=(0, 2, 3))
-    return {name: v if name == "count" else np.reshape(v, (-1, 1, 1)).tolist() for name, v in stats.items()}
+    tall_YXC = frames_FYXC[chosen].reshape(-1, *frames_FYXC.shape[2:])
+    mean, std = cv2.meanStdDev(tall_YXC)
+    low, high, _, _ = zip(*(cv2.minMaxLoc(channel_YX) for channel_YX in cv2.split(tall_YXC)), strict=True)
+    stats = {"min": low, "max": high, "mean": mean, "std": std}
+    shaped: Stats = {name: (np.reshape(v, (-1, 1, 1)) / 255).tolist() for name, v in stats.items()}
+    return {**shaped, "count": [len(chosen)]}
 
 
 def merged(episodes: Sequence[Mapping[str, Any]]) -> Stats:
-    """Statistics of one feature over all episodes, from those of each: means by count, variances by the law of total
-    variance."""
+    """Statistics of one feature over all episodes, from those of each: the spread of the means adds to the variance."""
     stacked = {name: np.array([e[name] for e in episodes], np.float64) for name in ("min", "max", "mean", "std", "count")}
     count = stacked["count"].reshape(-1, *([1] * (stacked["mean"].ndim - 1)))
     share = count / count.sum()
@@ -37,14 +47,4 @@ def merged(episodes: Sequence[Mapping[str, Any]]) -> Stats:
         "mean": mean.tolist(),
         "std": np.sqrt(variance).tolist(),
         "count": [int(count.sum())],
-    }
-
-
-def _moments(values: NDArray[np.floating], axis: int | tuple[int, ...]) -> Stats:
-    return {
-        "min": values.min(axis=axis).tolist(),
-        "max": values.max(axis=axis).tolist(),
-        "mean": values.mean(axis=axis, dtype=np.float64).tolist(),
-        "std": values.std(axis=axis, dtype=np.float64).tolist(),
-        "count": [len(values)],
     }

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from robot_wm.contracts import files
@@ -21,6 +22,7 @@ SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 TOLERANCE_S = 1e-4
 Codec = Literal["libx264", "libsvtav1"]
 _DECODE_THREADS = 4  # per file; several files are decoded at a time
+_SMALL_PX = 1 << 16  # below this, starting threads takes longer than converting
 _PRESETS: dict[Codec, str] = {"libx264": "veryfast", "libsvtav1": "10"}
 
 
@@ -70,26 +72,39 @@ def probe(path: Path) -> VideoInfo:
         return VideoInfo(source.frames, float(source.average_rate or source.guessed_rate or 0), height, width)
 
 
-def stream(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Time [s] and frame, in order of presentation, from the last keyframe at or before `start_s`.
+@dataclass(frozen=True)
+class Frame:
+    """A decoded frame that is not RGB yet, because most callers keep only some frames.
 
-    Frames are not yet RGB (see `upright`), because most callers keep only some of them.
+    Attributes:
+        time_s: when it is shown, on the video's own clock.
+    """
+
+    time_s: float
+    _decoded: av.VideoFrame
+    _converter: VideoReformatter
+
+    def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """The image (Y, X, 3), turned as the recording device meant it, scaled to (height, width)."""
+        threads = 1 if self._decoded.height * self._decoded.width < _SMALL_PX else 0
+        converted = self._converter.reformat(self._decoded, format="rgb24", threads=threads)
+        image_YXC = np.rot90(converted.to_ndarray(), round(self._decoded.rotation / 90))
+        return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
+
+
+def stream(path: Path, start_s: float = 0.0) -> Iterator[Frame]:
+    """Frames in order of presentation, from the last keyframe at or before `start_s`.
 
     Raises:
         UserError: the file is missing or broken; frames before the break have been yielded.
     """
+    converter = VideoReformatter()  # shared: setting up a conversion costs 30 times one conversion at 64 px
     with _open(path) as (container, source):
         if start_s > 0:
             container.seek(int(start_s / source.time_base), stream=source)
         for frame in container.decode(source):
             if frame.pts is not None:
-                yield float(frame.pts * source.time_base), frame
-
-
-def upright(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """RGB image (Y, X, 3) of a decoded frame, turned as the recording device meant it, scaled to (height, width)."""
-    image_YXC = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
+                yield Frame(float(frame.pts * source.time_base), frame, converter)
 
 
 def resize(image_YXC: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -108,7 +123,7 @@ def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]
         UserError: the file is missing, broken, or ends before the frames that its header promises.
     """
     promised = probe(path).frames
-    frames = [upright(frame, size) for _, frame in stream(path)]
+    frames = [frame.rgb(size) for frame in stream(path)]
     if len(frames) < promised:
         raise UserError(f"{path} is cut short: {len(frames)} of {promised} frames", "Record or download it again")
     return np.stack(frames)
@@ -128,14 +143,15 @@ def decode_at(path: Path, times_s: NDArray[np.floating[Any]], size: tuple[int, i
     found: list[NDArray[np.uint8]] = []
     nearest_s = -np.inf
     with contextlib.closing(stream(path, float(times_s[0]) - TOLERANCE_S)) as frames:
-        for time_s, frame in frames:
+        for frame in frames:
             wanted_s = float(times_s[len(found)])
-            if abs(time_s - wanted_s) <= TOLERANCE_S:
-                found.append(upright(frame, size))
-            nearest_s = min(nearest_s, time_s, key=lambda t: abs(t - wanted_s))
+            if abs(frame.time_s - wanted_s) <= TOLERANCE_S:
+                found.append(frame.rgb(size))
             if len(found) == len(times_s):
                 return np.stack(found)
-            if time_s > wanted_s + TOLERANCE_S:
+            if abs(frame.time_s - wanted_s) < abs(nearest_s - wanted_s):
+                nearest_s = frame.time_s
+            if frame.time_s > wanted_s + TOLERANCE_S:
                 break
     raise UserError(
         f"{path} has no frame at {times_s[len(found)]:.4f} s (the nearest is at {nearest_s:.4f} s)",
@@ -162,8 +178,10 @@ def encode(path: Path, frames_FYXC: NDArray[np.uint8], fps: float, codec: Codec 
         target = container.add_stream(codec, rate=rate, options=options)
         target.width, target.height = width, height
         target.pix_fmt = pixel_format(height, width)
+        converter, threads = VideoReformatter(), 1 if height * width < _SMALL_PX else 0
         for index, image_YXC in enumerate(frames_FYXC):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_YXC), format="rgb24")
+            frame = converter.reformat(frame, format=target.pix_fmt, threads=threads)
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(target.encode(frame))
         container.mux(target.encode())
