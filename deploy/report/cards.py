@@ -19,7 +19,8 @@ from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.evaluation.results import read_evaluation
 
 _TILE = 96  # pixels of one frame in a card's picture
-_AHEAD = 2  # frames between the two images whose difference is shown
+_AHEAD_S = 0.4  # time between the two images whose difference is shown
+_LOOKED_AT = 24  # images of a clip among which the liveliest pair is sought
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ def _meet(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
     if source is None or not Path(source.path).exists():
         return facts, None
     dataset = LeRobotDataset(dataset_folder(Path(source.path)))
-    frames = dataset.frames(0, size=(_TILE, _TILE))
-    chosen = np.linspace(0, len(frames) - 1, min(6, len(frames))).astype(int)
-    return facts, picture(mosaic(list(frames[chosen]), 3), "Images of the robot while it moves about for calibration.")
+    length = dataset.episode_length(0)
+    rows = np.linspace(0, length - 1, min(6, length)).astype(int)
+    frames = dataset.frames_at(0, rows, size=(_TILE, _TILE))
+    return facts, picture(mosaic(list(frames), 3), "Images of the robot while it moves about for calibration.")
 
 
 def _pack(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
@@ -104,15 +106,17 @@ _MAKERS: dict[str, Callable[[Stage, Path | None], tuple[list[str], Picture | Non
 
 
 def _middle(dataset: LeRobotDataset, episode: int) -> NDArray[np.uint8]:
-    frames = dataset.frames(episode, size=(_TILE, _TILE))
-    return frames[len(frames) // 2]
+    row = np.array([dataset.episode_length(episode) // 2])
+    frame_YXC: NDArray[np.uint8] = dataset.frames_at(episode, row, size=(_TILE, _TILE))[0]
+    return frame_YXC
 
 
 def _what_moved(dataset: LeRobotDataset, shown: int = 2) -> Picture | None:
     """Image, where it moved, next image: from the clips that move most among a few."""
     found: list[tuple[float, list[NDArray[np.uint8]]]] = []
     for episode in range(min(12, dataset.num_episodes)):
-        frames = dataset.frames(episode, size=(_TILE, _TILE))[::_AHEAD]
+        rows = np.arange(0, dataset.episode_length(episode), _ahead(dataset))[:_LOOKED_AT]
+        frames = dataset.frames_at(episode, rows, size=(_TILE, _TILE))
         if len(frames) < 2:
             continue
         speed_TYX = np.linalg.norm(flow.flow(frames), axis=-1)
@@ -126,9 +130,13 @@ def _what_moved(dataset: LeRobotDataset, shown: int = 2) -> Picture | None:
     return picture(mosaic(tiles, 3), "In each row: an image, a map of where the picture moves, and a later image.")
 
 
+def _ahead(dataset: LeRobotDataset) -> int:
+    return max(1, round(_AHEAD_S * dataset.info.fps))
+
+
 def _heat(speed_YX: NDArray[np.floating]) -> NDArray[np.uint8]:
     scaled = np.clip(255 * speed_YX / max(float(np.quantile(speed_YX, 0.99)), 1e-6), 0, 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_CIVIDIS), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def cards(stages: list[Stage], watched: Path | None) -> list[Card]:

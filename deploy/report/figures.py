@@ -28,7 +28,13 @@ _VARIABLES = {
     "#010215": "var(--oracle)",
 }
 _COLOURS = dict(zip(("model", "scratch", "random", "hold", "oracle"), list(_VARIABLES)[2:], strict=True))
-_DASHES = {"model": "-", "scratch": (0, (6, 2)), "random": (0, (1, 1.5)), "hold": (0, (3, 2, 1, 2)), "oracle": (0, (4, 1))}
+_DASHES = {
+    "model": "-",
+    "scratch": (0, (6, 2)),
+    "random": (0, (1, 1.5)),
+    "hold": (0, (3, 2, 1, 2)),
+    "oracle": (0, (4, 1)),
+}
 _MARKERS = {"model": "o", "scratch": "s", "random": "v", "hold": "D", "oracle": "^"}
 _STYLE = {
     "svg.fonttype": "none",
@@ -98,8 +104,8 @@ def distances(evaluation: Evaluation, names: Mapping[str, str]) -> Figure:
     return Figure(
         _svg("distances", draw, height=3.9),
         f"Line plot of the median distance to the goal over time. {finals}.",
-        "Distance between hand and goal during the attempt: median over all goals. The band holds the middle half of the "
-        "learned controller’s attempts.",
+        "Distance between hand and goal during the attempt: median over all goals. The band holds the middle half of "
+        "the learned controller’s attempts.",
     )
 
 
@@ -111,7 +117,7 @@ def latencies(controller: ControllerResult, deadline_s: float) -> Figure:
 
     def draw(axes: Axes) -> None:
         limit = max(1.15 * 1000 * deadline_s, np.percentile(samples_ms, 99.5))
-        axes.hist(samples_ms, bins=np.linspace(0, limit, 60), color=_COLOURS["model"])
+        axes.hist(samples_ms, bins=np.linspace(0, limit, 60).tolist(), color=_COLOURS["model"])
         axes.axvline(1000 * deadline_s, color=_INK, linewidth=1.2, linestyle=(0, (2, 2)))
         axes.annotate(
             "deadline", (1000 * deadline_s, 0.95), (-4, 0), ("data", "axes fraction"),
@@ -166,7 +172,7 @@ def curve(key: str, title: str, steps: Sequence[float], values: Sequence[float],
 
     return Figure(
         _svg(key, draw, width=3.2, height=2.0),
-        f"Line plot of {title}: from {values_n[0]:.3g} at step {steps[0]:g} to {values_n[-1]:.3g} at step {steps[-1]:g}.",
+        f"Line plot of {title}: {values_n[0]:.3g} at step {steps[0]:g}, {values_n[-1]:.3g} at step {steps[-1]:g}.",
         f"{title}: {explanation}" if explanation else title,
     )
 
@@ -188,7 +194,7 @@ def _svg(key: str, draw: Callable[[Axes], None], width: float = 4.6, height: flo
         draw(axes)
         text = StringIO()
         canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return Markup(_page_ready(text.getvalue(), key))  # noqa: S704 - drawn here, from numbers and our own words
+    return Markup(_page_ready(text.getvalue(), key))  # drawn here, from numbers and our own words
 
 
 def _page_ready(svg: str, key: str) -> str:

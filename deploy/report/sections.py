@@ -92,10 +92,10 @@ def headline(evaluation: Evaluation) -> Headline | None:
     share = model.success_last
     others = [c for c in evaluation.controllers if c.name != "model" and c.name in words.CONTROLLERS]
     others.sort(key=lambda c: c.name == "scratch")  # what is known to everyone comes first
-    verbs = ["reached ", *[""] * len(others)]
-    parts = [
-        f"{words.CONTROLLERS[c.name].phrase} {verb}{c.success_last.successes}" for c, verb in zip(others, verbs, strict=False)
-    ]
+    parts = []
+    for controller in others:
+        verb = "" if parts else "reached "
+        parts.append(f"{words.CONTROLLERS[controller.name].phrase} {verb}{controller.success_last.successes}")
     listed = " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
     beside = f"On the same {share.trials} goals, {listed}." if parts else ""
     sentence = f"The learned controller reached {share.successes} of {share.trials} goals"

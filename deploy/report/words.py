@@ -23,7 +23,9 @@ CONTROLLERS = {
         "the same network without the video",
         "the same network and the same short log of this robot, but nothing learned from video before",
     ),
-    "random": Named("Random commands", "random commands", "a new random command at every step; what luck alone reaches"),
+    "random": Named(
+        "Random commands", "random commands", "a new random command at every step; what luck alone reaches"
+    ),
     "hold": Named("Standing still", "standing still", "never moves; shows that no goal was reached at the start"),
     "oracle": Named(
         "Planner in the true physics",
@@ -35,19 +37,22 @@ CONTROLLERS = {
 STAGES = {
     "record": (
         "Watch",
-        "Simulated arms of many shapes move and push things about, each in a scene of its own. The model sees the video; "
-        "nobody tells it which commands made the arms move.",
+        "Simulated arms of many shapes move and push things about, each in a scene of its own. The model sees the "
+        "video; nobody tells it which commands made the arms move.",
     ),
-    "ingest": ("Watch your video", "The video that was given is cut into clips at scene changes. It too has no commands."),
+    "ingest": (
+        "Watch your video",
+        "The video that was given is cut into clips at scene changes. It too has no commands.",
+    ),
     "pretrain": (
         "Learn how things move",
-        "The model learns to turn each image into a list of numbers, to say in a handful of numbers what changed from one "
-        "image to the next, and to foretell the following list. In the picture, yellow marks what moved between the "
+        "The model learns to turn each image into a list of numbers, to say in a few numbers what changed from "
+        "one image to the next, and to foretell the following list. In the picture, yellow marks what moved between the "
         "left image and the right one.",
     ),
     "calibrate": (
         "Meet the robot",
-        "A body that the model has never seen makes small random movements. From this short log, with its commands, the "
+        "A body that the model has never seen moves about at random. From this short log, with its commands, the "
         "model learns what a command of this robot brings about.",
     ),
     "export": (
@@ -57,8 +62,8 @@ STAGES = {
     ),
     "evaluate": (
         "Act",
-        "The robot gets a picture of the goal. Several times a second it imagines the outcome of many possible movements, "
-        "starts with the best, and looks again.",
+        "The robot gets a picture of the goal. Several times a second it imagines the outcome of many possible "
+        "movements, starts with the best, and looks again.",
     ),
 }
 
@@ -81,7 +86,10 @@ CURVES = {  # in the order in which they are shown
     "moments": ("Main motion", "error of where and which way the picture moves fastest; lower is better"),
     "nats": ("Content of the latent action", "how much it says about what changed [nat]; below about 1 it is dead"),
     "hand_r2": ("Does it see the hand move?", "share of the hand's motion on unseen clips that it explains; 1 is all"),
-    "copy_ratio": ("Gain over repeating", "error of repeating the last image over that of foretelling; above 1 is better"),
+    "copy_ratio": (
+        "Gain over repeating",
+        "error of repeating the last image over that of foretelling; above 1 is better",
+    ),
     "proprio": ("Robot's posture ahead", "error of foretold positions and speeds, standardised; lower is better"),
     "read": ("Robot's posture now", "error of positions and speeds read from the image, standardised; lower is better"),
     "label": ("Agreement", "between commands and what the labeler saw happen; lower is better"),
@@ -94,7 +102,10 @@ GLOSSARY = (
     ("Goal image", "a picture of the scene as it should look at the end; the controller is told nothing else"),
     ("World model", "a network that foretells what comes next, given what is done"),
     ("Latent", "the list of numbers that stands for one image inside the model"),
-    ("Latent action", "a few numbers, found by the model itself, for what changed between two images, whatever body acts"),
+    (
+        "Latent action",
+        "a few numbers, found by the model itself, for what changed between two images, whatever body acts",
+    ),
     ("Calibration", "teaching the model one robot's commands from a short log of that robot"),
     ("Held out", "never used in training, nor for any choice that was made"),
     ("95 % interval", "where the true value plausibly lies, given how few attempts there were; drawn as a whisker"),

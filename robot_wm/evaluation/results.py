@@ -142,7 +142,9 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
-            raise UserError(f"evaluation schema is {self.schema}", f"This version reads schema {SCHEMA}; evaluate again")
+            raise UserError(
+                f"evaluation schema is {self.schema}", f"This version reads schema {SCHEMA}; evaluate again"
+            )
 
     def controller(self, name: str) -> ControllerResult | None:
         """The controller of that name, if it was evaluated."""

@@ -44,9 +44,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     return Interval(share, low, high)
 
 
-def difference(
-    successes_a: int, trials_a: int, successes_b: int, trials_b: int, confidence: float = 0.95
-) -> Interval:
+def difference(successes_a: int, trials_a: int, successes_b: int, trials_b: int, confidence: float = 0.95) -> Interval:
     """Interval of share A minus share B for independent samples (hybrid of two Wilson intervals).
 
     On the same start and goal pairs the two samples are positively correlated, where this interval is wider than need

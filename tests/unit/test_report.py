@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from deploy.report import ReportInputs, write_report
+from robot_wm.contracts.dataset import Feature, image_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run
 from robot_wm.data import video
+from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.evaluation import results
 from robot_wm.evaluation.results import Episode, Evaluation, Video
 
@@ -49,7 +52,8 @@ def inputs(tmp_path_factory) -> ReportInputs:
     """A chain of runs as the stages write them, at tiny size."""
     root: Path = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
-    with open_run(root, "pretrain", "tiny", {"seed": 0, "loss": {"state": 1.0}}) as run:
+    record, log = _recorded(root, "watch", rng), _recorded(root, "log", rng)
+    with open_run(root, "pretrain", "tiny", {"seed": 0, "loss": {"state": 1.0}}, {"data0": record}) as run:
         for step in range(10, 200, 10):
             run.log(step=step, total=10.0 / step, predict=5.0 / step, nats=float(step))
         with (run.path / "metrics.jsonl").open("a") as file:
@@ -57,7 +61,7 @@ def inputs(tmp_path_factory) -> ReportInputs:
         run.finish([])
         pretrain = run.path
     values = {"seed": 0, "transitions": 500, "embodiment": EMBODIMENT}
-    with open_run(root, "calibrate", MALICIOUS.replace("/", ""), values, {"model": pretrain}) as run:
+    with open_run(root, "calibrate", MALICIOUS.replace("/", ""), values, {"model": pretrain, "data": log}) as run:
         np.savez(
             run.path / "prediction.npz",
             truth_frames=rng.integers(0, 255, (2, 4, 32, 32, 3), dtype=np.uint8),
@@ -76,7 +80,21 @@ def inputs(tmp_path_factory) -> ReportInputs:
         results.write_evaluation(run.path, _evaluation(shares))
         run.finish(["evaluation.json", "videos"])
         evaluate = run.path
-    return ReportInputs(pretrain=pretrain, calibrate=calibrate, evaluate=evaluate, command=f"robot-wm {MALICIOUS}")
+    return ReportInputs(
+        record=record, pretrain=pretrain, calibration_log=log, calibrate=calibrate, evaluate=evaluate,
+        command=f"robot-wm {MALICIOUS}",
+    )  # fmt: skip
+
+
+def _recorded(root: Path, name: str, rng: np.random.Generator) -> Path:
+    features = {image_key("front"): Feature("video", (48, 48, 3), ("height", "width", "channels"))}
+    with open_run(root, "record", name, {"name_of_data": name}) as run:
+        with LeRobotWriter(run.path / "dataset", 5.0, features) as writer:
+            for _ in range(3):
+                frames = np.repeat(rng.integers(0, 255, (8, 6, 6, 3), dtype=np.uint8), 8, axis=1).repeat(8, axis=2)
+                writer.add_episode({}, {image_key("front"): frames})
+        run.finish(["dataset"])
+    return run.path
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +166,21 @@ def test_headline_tells_the_result_beside_the_references(page):
     assert "Better than random commands" in page
 
 
+def test_every_stage_with_images_shows_some(page):
+    said = [a["alt"] for tag, a in _Page(page).elements if tag == "img"]
+    for part in ("clips that the model watched", "where the picture moves", "moves about for calibration"):
+        assert any(part in text for text in said), part
+
+
+def test_data_that_has_gone_costs_a_picture_not_the_page(inputs, tmp_path):
+    copy = tmp_path / "record"
+    shutil.copytree(inputs.record, copy)
+    shutil.rmtree(copy / "dataset" / "videos")
+    text = write_report(tmp_path / "r.html", ReportInputs(record=copy)).read_text(encoding="utf-8")
+    assert "Watch" in text
+    assert "<img" not in text
+
+
 def test_simulator_help_in_pretraining_is_admitted(page):
     assert "Not learning from pixels alone" in page
 
@@ -163,7 +196,9 @@ def test_verdict_follows_from_the_intervals(tmp_path, share, said):
 
 
 def test_one_run_alone_makes_a_page(inputs, tmp_path):
-    text = write_report(tmp_path / "deep" / "r.html", ReportInputs(pretrain=inputs.pretrain)).read_text(encoding="utf-8")
+    text = write_report(tmp_path / "deep" / "r.html", ReportInputs(pretrain=inputs.pretrain)).read_text(
+        encoding="utf-8"
+    )
     assert "How learning went" in text
     assert "How often it reached" not in text
 

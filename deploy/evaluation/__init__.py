@@ -1,0 +1,1 @@
+"""Closed-loop evaluation: the same starts and goals for a controller and for the references that give it a scale."""

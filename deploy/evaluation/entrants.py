@@ -1,0 +1,68 @@
+"""Who takes part in an evaluation, by name."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.evaluation import references
+from deploy.evaluation.episodes import Pair
+from deploy.evaluation.references import Decider, OracleConfig, Reference
+from deploy.runtime.controller import Controller
+from robot_wm.contracts.bundle import Bundle, ControllerSpec
+from robot_wm.contracts.errors import UserError
+from robot_wm.evaluation.results import Kind
+from sims import oracle
+from sims.simulation import Simulation
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One controller to be measured: its key, its kind, and who decides on a given pair."""
+
+    name: str
+    kind: Kind
+    decider: Callable[[Pair], Decider]
+
+
+def learned(name: str, bundle: Bundle, num_threads: int | None) -> Entrant:
+    """An exported controller, loaded once, when it is first asked."""
+    loaded: list[Controller] = []
+
+    def decider(_: Pair) -> Decider:
+        if not loaded:
+            loaded.append(Controller(bundle, num_threads=num_threads))
+        return loaded[0]
+
+    return Entrant(name, "model", decider)
+
+
+def reference(name: str, spec: ControllerSpec, simulation: Simulation, seed: int, size: OracleConfig) -> Entrant:
+    """One of `references.NAMES`; what it draws depends on `seed` and the pair alone, not on what ran before.
+
+    Raises:
+        UserError: an unknown name.
+    """
+
+    def rng(pair: Pair) -> np.random.Generator:
+        return np.random.default_rng([seed, zlib.crc32(name.encode()), pair.seed])
+
+    makers: dict[str, Callable[[Pair], Decider]] = {
+        "random": lambda pair: references.random(spec, rng(pair)),
+        "hold": lambda _: references.hold(spec),
+        "oracle": lambda pair: _oracle(spec, simulation, pair, size, rng(pair)),
+    }
+    if name not in makers:
+        raise UserError(f"reference {name!r} is not known", f"Choose among: {', '.join(makers)}")
+    return Entrant(name, "reference", makers[name])
+
+
+def _oracle(
+    spec: ControllerSpec, simulation: Simulation, pair: Pair, size: OracleConfig, rng: np.random.Generator
+) -> Reference:
+    def choose(_: NDArray[np.float64]) -> NDArray[np.float64]:
+        return oracle.plan(simulation, pair.goal_position_m, size.horizon, size.candidates, size.iterations, rng, None)
+
+    return Reference(spec, choose)
