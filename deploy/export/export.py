@@ -1,0 +1,110 @@
+"""Writing a controller bundle: whole, and numerically what was trained, or not at all."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from deploy.export.graphs import OPSET, export_graph
+from deploy.export.parity import Recorded, measure
+from deploy.runtime.graph import encode_signature, plan_signature
+from robot_wm.contracts import config, files
+from robot_wm.contracts.bundle import ENCODE_FILE, PLAN_FILE, SCHEMA, SPEC_FILE, Bundle, ControllerSpec, read_bundle
+from robot_wm.contracts.errors import UserError
+from robot_wm.planning.controllable import Controllable
+
+TOLERANCE = 1e-4
+
+
+def export_bundle(
+    controllable: Controllable, recorded: Recorded, path: Path, tolerance: float = TOLERANCE, seed: int = 0
+) -> Bundle:
+    """Export encoder and planner, compare them with PyTorch, and only then let the bundle appear at `path`.
+
+    Args:
+        controllable: a calibrated body.
+        recorded: inputs from a log of that body, for the comparison.
+        path: the bundle's folder; one that exists is replaced.
+        tolerance: largest absolute difference of any output, through a whole plan with the same noise.
+        seed: of the noise.
+
+    Raises:
+        UserError: a module that does not export without control flow, recorded inputs of another body, or a
+            difference above `tolerance`.
+    """
+    spec = describe(controllable)
+    _check_recorded(spec, recorded)
+    encoder, planner = controllable.encoder.eval(), controllable.planner.eval()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        building.chmod(0o755)
+        export_graph(encoder, encode_signature(spec), building / ENCODE_FILE)
+        export_graph(planner, plan_signature(spec), building / PLAN_FILE)
+        parity = measure(encoder, planner, building, spec, recorded, seed)
+        check_parity(parity, tolerance)
+        hashes = {name: files.sha256(building / name) for name in (ENCODE_FILE, PLAN_FILE)}
+        values = config.to_mapping(spec) | {"files": hashes, "parity": parity}
+        files.write_json(building / SPEC_FILE, values)
+        _publish(building, path)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return read_bundle(path)
+
+
+def describe(controllable: Controllable) -> ControllerSpec:
+    """What `controller.json` will say, still without the graphs' hashes and parity."""
+    planner, camera = controllable.planner, controllable.embodiment.camera
+    return ControllerSpec(
+        schema=SCHEMA,
+        embodiment=controllable.embodiment.name,
+        embodiment_sha256=controllable.embodiment.digest(),
+        camera=camera.name,
+        height=camera.height,
+        width=camera.width,
+        proprio=tuple(controllable.proprio_names),
+        command=controllable.command,
+        safety=controllable.embodiment.safety,
+        latent_dim=planner.latent_dim,
+        history=planner.history,
+        horizon=planner.config.horizon,
+        candidates=planner.config.candidates,
+        iterations=planner.config.iterations,
+        opset=OPSET,
+        files={},
+        parity={},
+        lineage=dict(controllable.lineage),
+    )
+
+
+def check_parity(parity: dict[str, float], tolerance: float) -> None:
+    """Raise UserError when an output differs by more than `tolerance`, naming the worst one."""
+    name = max(parity, key=lambda key: parity[key])
+    if not parity[name] <= tolerance:
+        raise UserError(
+            f"the exported {name} differs from PyTorch by {parity[name]:.3g}, more than {tolerance:g}",
+            "No bundle was written; look for operators that depend on rounding (ties in top-k, rounding, comparisons)",
+        )
+
+
+def _check_recorded(spec: ControllerSpec, recorded: Recorded) -> None:
+    frame = (spec.height, spec.width, 3)
+    for name, found, wanted in (
+        ("frames", recorded.frames_NYXC.shape[1:], frame),
+        ("proprio", recorded.proprio_NP.shape[1:], (len(spec.proprio),)),
+        ("commands", recorded.reference_NU.shape[1:], (spec.command.dim,)),
+    ):
+        if found != wanted:
+            raise UserError(f"the log's {name} have shape {found}, {spec.embodiment} has {wanted}", "Give its own log")
+
+
+def _publish(building: Path, path: Path) -> None:
+    """Make a finished folder appear under its name; everything in it is on the disk before."""
+    for file in [*building.iterdir(), building]:
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(building, path)

@@ -1,0 +1,98 @@
+"""Modules to ONNX graphs with everything unrolled, and the check that it is so."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+import onnxscript.optimizer
+import torch
+from torch import Tensor, nn
+
+from deploy.runtime.graph import Signature
+from robot_wm.contracts.errors import UserError
+
+OPSET = 20
+CONTROL_FLOW = frozenset({"Loop", "If", "Scan", "SequenceMap"})
+
+
+def export_graph(module: nn.Module, signature: tuple[Signature, Signature], path: Path) -> None:
+    """Write `module` as one ONNX file of fixed shapes, opset 20.
+
+    Control flow is what forbids CUDA graphs and TensorRT and what is slow everywhere else, so a graph that has any is
+    refused.
+
+    Args:
+        module: in evaluation mode; its positional inputs and outputs are those of `signature`, in order.
+        signature: inputs and outputs, name to (dtype, shape).
+        path: the file.
+
+    Raises:
+        UserError: the module does not export, or its graph contains Loop, If or Scan.
+    """
+    inputs, outputs = signature
+    example = tuple(_example(*kind) for kind in inputs.values())
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module.eval(),
+                example,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                optimize=False,  # its rewrite rules take most of an export and make the graph no faster
+                verbose=False,
+            )
+            assert program is not None
+            onnxscript.optimizer.fold_constants(program.model)
+            onnxscript.optimizer.remove_unused_nodes(program.model)
+            program.save(path, external_data=False)
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{type(module).__name__} does not export to ONNX: {reason}", "Avoid what it names") from error
+    check_unrolled(onnx.load(path), path.name)
+
+
+def check_unrolled(model: onnx.ModelProto, name: str) -> None:
+    """Walk a model, its functions and every nested graph.
+
+    Raises:
+        UserError: an operator of CONTROL_FLOW occurs.
+    """
+    found = sorted({node.op_type for node in _nodes(model)} & CONTROL_FLOW)
+    if found:
+        raise UserError(
+            f"{name} contains {', '.join(found)}", "Unroll loops and replace branches by arithmetic in the module"
+        )
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    pending: list[Sequence[onnx.NodeProto]] = [model.graph.node, *(function.node for function in model.functions)]
+    while pending:
+        for node in pending.pop():
+            yield node
+            for attribute in node.attribute:
+                pending.extend(graph.node for graph in [attribute.g, *attribute.graphs])
+
+
+def _example(dtype: object, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape, dtype=torch.uint8 if dtype == "uint8" else torch.float32)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports its steps on stdout and through loggers; a user of a stage reads neither."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

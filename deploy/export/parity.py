@@ -1,0 +1,95 @@
+"""Numeric parity: what the robot will run against what was trained, on inputs that were really recorded."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deploy.runtime.graph import CPU, Graph, encode_signature, plan_signature
+from robot_wm.contracts.bundle import ControllerSpec
+from robot_wm.contracts.errors import UserError
+
+PLAN_OUTPUTS = ("command", "cost", "uncertainty", "next_warm")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Inputs taken from a log of the body, one row per model step.
+
+    Attributes:
+        frames_NYXC: uint8 frames of the bundle's camera.
+        proprio_NP: proprio with each frame, in its own units, float32.
+        reference_NU: the command in force when each frame was taken [the command's unit], float32.
+    """
+
+    frames_NYXC: NDArray[np.uint8]
+    proprio_NP: NDArray[np.float32]
+    reference_NU: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.frames_NYXC), len(self.proprio_NP), len(self.reference_NU)}
+        if len(sizes) != 1 or sizes == {0}:
+            raise UserError(f"recorded inputs have {sorted(sizes)} rows", "Give the same number of each, at least one")
+
+
+def measure(
+    encoder: nn.Module, planner: nn.Module, folder: Path, spec: ControllerSpec, recorded: Recorded, seed: int
+) -> dict[str, float]:
+    """Largest absolute difference per output between PyTorch and the graphs in `folder`.
+
+    Every recorded frame is encoded, and every recorded row planned from twice: cold, and warm-started from what the
+    cold plan returned. Both sides of a plan get the same latents and the same noise. Differences are absolute, in the
+    outputs' own units.
+
+    Returns:
+        `latent`, `command`, `cost`, `uncertainty` and `next_warm`; infinite where either side is not finite.
+    """
+    encode = Graph(folder / "encode.onnx", encode_signature(spec), [CPU])
+    plan = Graph(folder / "plan.onnx", plan_signature(spec), [CPU])
+    worst = dict.fromkeys(("latent", *PLAN_OUTPUTS), 0.0)
+    latents = []
+    for row in range(len(recorded.frames_NYXC)):
+        frame = torch.from_numpy(recorded.frames_NYXC[row : row + 1])
+        latents.append(_compare(encoder, encode, {"frame": frame}, worst)["latent"])
+    for inputs in _plan_inputs(torch.cat(latents), recorded, spec, seed):
+        cold = _compare(planner, plan, inputs, worst)
+        _compare(planner, plan, {**inputs, "warm": cold["next_warm"]}, worst)
+    return worst
+
+
+def _plan_inputs(z_ND: Tensor, recorded: Recorded, spec: ControllerSpec, seed: int) -> Iterator[dict[str, Tensor]]:
+    """One planning problem per recorded row: its own history, and another row's latent as the goal."""
+    num = len(z_ND)
+    generator = torch.Generator().manual_seed(seed)
+    goals = torch.randperm(num, generator=generator)
+    signature, _ = plan_signature(spec)
+    for row in range(num):
+        past = [max(0, row - age) for age in reversed(range(spec.history))]
+        yield {
+            "history": z_ND[past][None],
+            "goal": z_ND[goals[row]][None],
+            "proprio": torch.from_numpy(recorded.proprio_NP[row : row + 1]),
+            "reference": torch.from_numpy(recorded.reference_NU[row : row + 1]),
+            "warm": torch.zeros(signature["warm"][1]),
+            "noise": torch.randn(signature["noise"][1], generator=generator),
+        }
+
+
+@torch.no_grad()
+def _compare(
+    module: nn.Module, graph: Graph, inputs: Mapping[str, Tensor], worst: dict[str, float]
+) -> dict[str, Tensor]:
+    """Run both sides, raise `worst` to the differences found, and return PyTorch's outputs by name."""
+    results = module(*inputs.values())
+    expected = dict(zip(graph.outputs, results if isinstance(results, tuple) else (results,), strict=True))
+    for name, value in inputs.items():
+        graph.inputs[name][:] = value.numpy()
+    graph.run()
+    for name, value in expected.items():
+        difference = np.abs(graph.outputs[name].astype(np.float64) - value.numpy())
+        worst[name] = max(worst[name], float(difference.max()) if np.isfinite(difference).all() else float("inf"))
+    return expected
