@@ -25,6 +25,7 @@ BOOKKEEPING = {
     "index": Feature("int64", (1,)),
     "task_index": Feature("int64", (1,)),
 }
+_NUMERIC = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)))
 _MEND = "Download or convert the dataset again"
 
 
@@ -70,6 +71,9 @@ class LeRobotDataset:
         self._read_table = lru_cache(maxsize=2)(_read_table)
 
     def _check_counts(self, where: Path) -> None:
+        for episode, entry in enumerate(self._episodes):
+            if entry.length < 1:
+                raise UserError(f"{self.path}: episode {episode} has length {entry.length}", _MEND)
         rows = sum(e.length for e in self._episodes)
         for name, promised, found in (
             ("total_episodes", self.info.total_episodes, self.num_episodes),
@@ -189,6 +193,11 @@ def refuse_not_finite(values: NDArray[Any], key: str, episode: int) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0])
         raise UserError(f"{key} of episode {episode} is not finite at row {row}", "Repair or drop that episode")
+
+
+def is_numeric(feature: Feature) -> bool:
+    """Whether a column holds numbers or truth values, at least one a row."""
+    return feature.dtype in _NUMERIC and 0 not in feature.shape
 
 
 def _is_mp4(feature: Feature) -> bool:
