@@ -1,0 +1,81 @@
+"""The upper reference: search in the true dynamics for the commands that bring the end effector to a known point."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sims.simulation import Simulation
+
+_START_STD = 0.6  # in plan units, whose range is [-1, 1]
+_LEAST_STD = 0.02
+_ELITE_SHARE = 0.2
+_GOOD_ENOUGH_M = 0.015  # of cost: searching on would not change an outcome judged at 5 cm
+_REST_WEIGHT = 0.5  # of the mean distance over the last model step against the distance at the very end
+
+
+def plan(
+    simulation: Simulation,
+    goal_position_m: NDArray[np.float64],
+    horizon: int = 2,
+    candidates: int = 24,
+    iterations: int = 2,
+    rng: np.random.Generator | None = None,
+    warm: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """The next command chunk, (K, U), by the cross-entropy method over `Simulation.rollout`.
+
+    The same space as the learned planner's is searched (one plan row per model step, its command repeated over the
+    step), from the simulation's present state, which is left as it is. Among the candidates are always the best so
+    far, holding still, and what a linear fit to the iteration before proposes: few candidates then suffice, and the
+    search does no worse than doing nothing.
+
+    Args:
+        simulation: the body, in its present state.
+        goal_position_m: where the end effector should be at the end, (3,).
+        horizon: model steps ahead.
+        candidates, iterations: of the search.
+        rng: seeded with 0 when None.
+        warm: a plan to start from, (horizon, U) in [-1, 1]; zero when None.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    command, reference_U = simulation.command, simulation.reference()
+    mean_HU = np.zeros((horizon, command.dim)) if warm is None else warm
+    std_HU = np.full_like(mean_HU, _START_STD)
+    rest_HU = np.tile(command.normalize(command.hold(reference_U)[None], reference_U), (horizon, 1))
+    num_elites = max(int(_ELITE_SHARE * candidates), 2)
+    best_HU, best_cost, guess_HU = mean_HU, np.inf, mean_HU
+    for _ in range(iterations):
+        plans_NHU = mean_HU + std_HU * rng.normal(size=(candidates, *mean_HU.shape))
+        plans_NHU[:3] = best_HU, rest_HU, guess_HU
+        plans_NHU = np.clip(plans_NHU, -1, 1)
+        positions_NK3 = _positions(simulation, plans_NHU, reference_U)
+        distance_NK = np.linalg.norm(positions_NK3 - goal_position_m, axis=-1)
+        costs_N = distance_NK[:, -1] + _REST_WEIGHT * distance_NK[:, -command.frame_skip :].mean(1)
+        order = np.argsort(costs_N)
+        if costs_N[order[0]] < best_cost:
+            best_HU, best_cost = plans_NHU[order[0]], costs_N[order[0]]
+        if best_cost < _GOOD_ENOUGH_M:
+            break
+        elites = plans_NHU[order[:num_elites]]
+        mean_HU, std_HU = elites.mean(0), np.maximum(elites.std(0), _LEAST_STD)
+        guess_HU = _linear_guess(plans_NHU, positions_NK3[:, -1], goal_position_m)
+    chunk_KU = np.repeat(best_HU[:1], command.frame_skip, axis=0)
+    return command.denormalize(chunk_KU, reference_U)
+
+
+def _positions(
+    simulation: Simulation, plans_NHU: NDArray[np.float64], reference_U: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    command = simulation.command
+    ticks = np.repeat(plans_NHU, command.frame_skip, axis=1)
+    return simulation.rollout(np.stack([command.denormalize(plan_KU, reference_U) for plan_KU in ticks]))
+
+
+def _linear_guess(
+    plans_NHU: NDArray[np.float64], ends_N3: NDArray[np.float64], goal_position_m: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The smallest plan that would end at the goal if the end were linear in the plan, as fitted to what was tried."""
+    inputs = plans_NHU.reshape(len(plans_NHU), -1)
+    centre, middle = inputs.mean(0), ends_N3.mean(0)
+    slope, *_ = np.linalg.lstsq(inputs - centre, ends_N3 - middle, rcond=1e-3)
+    move = np.linalg.lstsq(slope.T, goal_position_m - middle, rcond=1e-2)[0]
+    return np.clip(centre + move, -1, 1).reshape(plans_NHU.shape[1:])
