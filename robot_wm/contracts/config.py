@@ -5,6 +5,8 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from robot_wm.contracts.errors import UserError
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ def to_mapping(value: Any) -> Any:
         return {str(key): to_mapping(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [to_mapping(item) for item in value]
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
