@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from deploy.bench.result import COLUMNS, Result, Row, formatted
-from robot_wm import console
+from deploy.bench.result import Result, Row, table
 from robot_wm.contracts import files, run
 from robot_wm.contracts.errors import UserError
 
@@ -62,8 +61,7 @@ def bench(config: BenchConfig) -> Path | None:
     if config.json:
         print(json.dumps(result.to_json(), indent=2, allow_nan=False))
         return None
-    title = f"{result.benchmark}, {result.size}: {result.machine}, {result.wall_s:.0f} s"
-    console.table(title, COLUMNS, formatted(result.rows))
+    print(f"{result.benchmark}, {result.size}: {result.machine}, {result.wall_s:.0f} s\n\n{table(result.rows)}")
     return saved
 
 

@@ -33,7 +33,7 @@ def parity(config: BenchConfig) -> list[Row]:
         ).spec.parity
     plans = {name: num if name == "latent" else 2 * num for name in found}
     return [
-        Row(f"largest difference from PyTorch: {name}", value, n=plans[name], target=TOLERANCE, better="lower")
+        Row(f"{name}: largest difference from PyTorch", value, n=plans[name], target=TOLERANCE, better="lower")
         for name, value in found.items()
     ]
 

@@ -77,21 +77,25 @@ class Result:
         return {"rows": [row.to_json() for row in self.rows], **circumstances}
 
 
-def formatted(rows: Sequence[Row]) -> list[list[str]]:
-    """The rows as text for a table, in the order of COLUMNS; targets carry their direction."""
-    verdict = {None: "", True: "yes", False: "NO"}
-    sign = {"higher": "≥ ", "lower": "≤ "}
-    return [
-        [
-            row.metric,
-            *map(_number, (row.value, row.low, row.high, row.reference)),
-            "" if row.target is None else sign[row.better] + _number(row.target),
-            verdict[row.met],
-            str(row.n),
-            "" if row.unit == "1" else row.unit,
-        ]
-        for row in rows
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text under COLUMNS; targets carry their direction, columns without any entry are left out."""
+    cells = [list(COLUMNS), *(_cells(row) for row in rows)]
+    kept = [i for i in range(len(COLUMNS)) if any(line[i] for line in cells[1:])]
+    widths = {i: max(len(line[i]) for line in cells) for i in kept}
+    numbers = set(range(1, 6)) | {COLUMNS.index("n")}
+    lines = [
+        "  ".join(line[i].rjust(widths[i]) if i in numbers else line[i].ljust(widths[i]) for i in kept).rstrip()
+        for line in cells
     ]
+    lines.insert(1, "  ".join("─" * widths[i] for i in kept))
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    verdict = {None: "", True: "yes", False: "NO"}[row.met]
+    target = "" if row.target is None else {"higher": "≥ ", "lower": "≤ "}[row.better] + _number(row.target)
+    measured = map(_number, (row.value, row.low, row.high, row.reference))
+    return [row.metric, *measured, target, verdict, str(row.n), "" if row.unit == "1" else row.unit]
 
 
 def _number(value: float | None) -> str:

@@ -183,5 +183,5 @@ def _report_inputs(config: DemoConfig, runs: Mapping[str, Path]) -> ReportInputs
 
 
 def _show(runs: Mapping[str, Path], total_s: float) -> None:
-    rows = [(name, f"{read_run(path).wall_s:.0f} s", path) for name, path in runs.items()]
-    console.table(f"demo: {total_s:.0f} s", ("stage", "wall time", "run"), rows)
+    rows = [(name, f"{read_run(path).wall_s:.0f} s") for name, path in runs.items()]
+    console.table(f"demo: {total_s:.0f} s in this session", ("stage", "wall time"), rows)
