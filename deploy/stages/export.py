@@ -1,0 +1,110 @@
+"""export: a calibrated body becomes a controller bundle, if it agrees with PyTorch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.export.export import TOLERANCE, export_bundle
+from deploy.export.parity import Recorded
+from robot_wm import console
+from robot_wm.contracts.bundle import Bundle
+from robot_wm.contracts.dataset import ACTION, STATE
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import dataset_folder, open_run, read_run
+from robot_wm.data.lerobot import LeRobotDataset
+from robot_wm.planning.controllable import Controllable, load_controllable
+from robot_wm.planning.planner import PlannerConfig
+
+_EPISODE_ROWS = 4  # recorded rows taken from one episode, so that several episodes are seen
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Configuration of `robot-wm export`.
+
+    Attributes:
+        calibration: calibrate run.
+        planner: size of the search; fixed in the bundle.
+        data: log of the body for the comparison with PyTorch; None is the one that calibration used.
+        parity_tolerance: largest absolute difference of any output from PyTorch.
+        parity_rows: recorded frames to compare on; each is planned from twice.
+    """
+
+    calibration: str
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    data: str | None = None
+    parity_tolerance: float = TOLERANCE
+    parity_rows: int = 16
+    name: str = "export"
+    out: str = "runs"
+    seed: int = 0
+
+
+def export(config: ExportConfig) -> Path:
+    """Export; returns the run folder, which holds the bundle under `bundle/`.
+
+    Raises:
+        UserError: not a calibrate run, a log that is gone or of another body, or graphs that differ from PyTorch.
+    """
+    if config.parity_rows < 1 or config.parity_tolerance <= 0:
+        raise UserError(
+            f"parity_rows is {config.parity_rows}, parity_tolerance {config.parity_tolerance}", "Both must be positive"
+        )
+    calibration = Path(config.calibration)
+    inputs = {"calibration": calibration} | ({"data": Path(config.data)} if config.data else {})
+    log = Path(config.data or read_run(calibration, "calibrate").inputs["data"].path)
+    with open_run(Path(config.out), "export", config.name, config, inputs) as run:
+        if run.complete:
+            console.say(f"export: already done with the same inputs: {run.path}")
+            return run.path
+        controllable = load_controllable(calibration, config.planner)
+        recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
+        console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
+        bundle = export_bundle(controllable, recorded, run.path / "bundle", config.parity_tolerance, config.seed)
+        _show(bundle, config.parity_tolerance)
+        run.finish(
+            ["bundle"],
+            metrics={"parity": bundle.spec.parity, "opset": bundle.spec.opset},
+            gates={"parity": True, "parity_tolerance": config.parity_tolerance},
+            embodiment_sha256=bundle.spec.embodiment_sha256,
+        )
+        return run.path
+
+
+def read_recorded(log: Path, controllable: Controllable, rows: int, seed: int) -> Recorded:
+    """Frames, proprio and commands in force from a log of the body, one model step apart, from several episodes.
+
+    Raises:
+        UserError: the log is gone, lacks a feature, or is shorter than one model step.
+    """
+    if not log.exists():
+        raise UserError(f"the log {log} that calibration used is gone", "Give data=PATH of a log of the same body")
+    dataset = LeRobotDataset(dataset_folder(log))
+    camera, skip = controllable.embodiment.camera, controllable.command.frame_skip
+    frames: list[NDArray[np.uint8]] = []
+    proprio: list[NDArray[np.float32]] = []
+    reference: list[NDArray[np.float32]] = []
+    for episode in np.random.default_rng(seed).permutation(dataset.num_episodes):
+        # The command in force at a row is the one of the row before.
+        picked = np.arange(1, dataset.episode_length(episode), skip)[: min(_EPISODE_ROWS, rows - len(proprio))]
+        if not len(picked):
+            continue
+        columns = dataset.columns(episode)
+        for key in (STATE, ACTION):
+            if key not in columns:
+                raise UserError(f"{log} has no feature {key!r}", f"It has: {', '.join(columns)}")
+        frames.append(dataset.frames_at(episode, picked, camera.name, (camera.height, camera.width)))
+        proprio.extend(columns[STATE][picked])
+        reference.extend(columns[ACTION][picked - 1])
+    if not proprio:
+        raise UserError(f"{log} holds no episode of two rows or more", "Give data=PATH of a longer log")
+    return Recorded(
+        np.concatenate(frames), np.asarray(proprio, dtype=np.float32), np.asarray(reference, dtype=np.float32)
+    )
+
+
+def _show(bundle: Bundle, tolerance: float) -> None:
+    rows = [(name, f"{value:.1e}", f"{tolerance:.0e}") for name, value in bundle.spec.parity.items()]
+    console.table("largest difference from PyTorch", ("output", "found", "allowed"), rows)
