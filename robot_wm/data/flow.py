@@ -23,7 +23,7 @@ def flow(frames_TYXC: NDArray[np.uint8], max_px: float = 5.0) -> NDArray[np.floa
         (T - 1, Y, X, 2) float32: displacement in pixels, first to the right, then down.
     """
     grey = [cv2.cvtColor(frame_YXC, cv2.COLOR_RGB2GRAY) for frame_YXC in frames_TYXC]
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     out = np.zeros((max(0, len(grey) - 1), *frames_TYXC.shape[1:3], 2), dtype=np.float32)
     for index in range(len(out)):
         out[index] = search.calc(grey[index], grey[index + 1], None)
@@ -36,7 +36,7 @@ def pool(flow_TYX2: NDArray[np.float32], cells: int = 16) -> NDArray[np.float32]
     if height % cells or width % cells:
         raise ValueError(f"a flow of {height} x {width} pixels does not divide into {cells} x {cells} cells")
     blocks = flow_TYX2.reshape(num, cells, height // cells, cells, width // cells, 2)
-    return blocks.mean(axis=(2, 4), dtype=np.float32)
+    return np.asarray(blocks.mean(axis=(2, 4)), dtype=np.float32)
 
 
 def moments(

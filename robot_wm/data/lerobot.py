@@ -52,6 +52,7 @@ class LeRobotDataset:
         path: the dataset's folder.
         info: what `meta/info.json` promises.
         num_episodes: how many episodes there are.
+        robot_type: the robot's name, as its owner wrote it.
 
     Raises:
         UserError: no dataset there, or its files contradict each other.
@@ -64,6 +65,7 @@ class LeRobotDataset:
             raise UserError(f"{self.path} is not a LeRobot dataset (no meta/info.json)", "Give a dataset folder")
         raw = files.read_json(where)
         self.info = DatasetInfo.from_json(raw, str(where))
+        self.robot_type = str(raw.get("robot_type") or "unknown")
         episodes = _episodes_v3 if self.info.version == "v3.0" else _episodes_v2
         self._episodes = list(episodes(self.path, raw, [k for k, f in self.info.features.items() if _is_mp4(f)]))
         self.num_episodes = len(self._episodes)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Stats = dict[str, list[Any]]
+NAMES = ("min", "max", "mean", "std", "count")
 _SAMPLED = 32  # images per episode that image statistics are taken from
 
 
@@ -36,7 +37,7 @@ def of_images(frames_FYXC: NDArray[np.uint8]) -> Stats:
 
 def merged(episodes: Sequence[Mapping[str, Any]]) -> Stats:
     """Statistics of one feature over all episodes, from those of each: the spread of the means adds to the variance."""
-    stacked = {name: np.array([e[name] for e in episodes], np.float64) for name in ("min", "max", "mean", "std", "count")}
+    stacked = {name: np.array([e[name] for e in episodes], np.float64) for name in NAMES}
     count = stacked["count"].reshape(-1, *([1] * (stacked["mean"].ndim - 1)))
     share = count / count.sum()
     mean = (share * stacked["mean"]).sum(axis=0)

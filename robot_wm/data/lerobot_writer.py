@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from robot_wm.contracts import files
 from robot_wm.contracts.dataset import Feature
 from robot_wm.contracts.errors import UserError
-from robot_wm.data import lerobot_stats, video
+from robot_wm.data import journal, lerobot_stats, video
 from robot_wm.data.lerobot import BOOKKEEPING, read_episode_rows, refuse_not_finite
 
 _CHUNK = 1000  # files per folder
@@ -99,7 +98,9 @@ class LeRobotWriter:
         _write_table(self._folder_of(_DATA, **place), pa.table(arrays))
         for key, values in table.items():
             row |= _prefixed(f"stats/{key}/", lerobot_stats.of_rows(values))
-        self._acknowledge(row)
+        header = [] if self._journal.is_file() else [self._header()]
+        journal.append(self._journal, *header, row)
+        self._rows.append(row)
 
     def close(self) -> None:
         """Write the format's metadata, `info.json` last.
@@ -111,9 +112,10 @@ class LeRobotWriter:
             raise UserError(f"{self.path} holds no episode", "Record at least one")
         _write_table(_made(self.path / _EPISODES), pa.Table.from_pylist(self._rows))
         _write_table(self.path / "meta/tasks.parquet", _tasks_table(list(self._tasks)))
-        kept = ("min", "max", "mean", "std", "count")
         stats = {
-            key: lerobot_stats.merged([{name: row[f"stats/{key}/{name}"] for name in kept} for row in self._rows])
+            key: lerobot_stats.merged(
+                [{name: row[f"stats/{key}/{name}"] for name in lerobot_stats.NAMES} for row in self._rows]
+            )
             for key in (*self._features, *BOOKKEEPING)
         }
         files.write_json(self.path / "meta/stats.json", stats)
@@ -146,35 +148,16 @@ class LeRobotWriter:
     def _folder_of(self, template: str, **place: Any) -> Path:
         return _made(self.path / template.format(**place))
 
-    def _acknowledge(self, row: dict[str, Any]) -> None:
-        """Append to the journal, whole or not at all."""
-        with self._journal.open("ab") as file:
-            end = file.seek(0, os.SEEK_END)
-            lines = [row] if end else [self._header(), row]
-            try:
-                file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                os.truncate(self._journal, end)
-                raise
-        self._rows.append(row)
-
     def _recover(self) -> list[dict[str, Any]]:
         """Rows of all acknowledged episodes: those of the last `close`, then those of the journal."""
         rows: list[dict[str, Any]] = []
         if (self.path / "meta/info.json").is_file():
             self._check_header(files.read_json(self.path / "meta/info.json"))
             rows = read_episode_rows(self.path)
-        if self._journal.is_file():
-            whole, _, torn = self._journal.read_bytes().rpartition(b"\n")
-            if torn:
-                os.truncate(self._journal, len(whole) + 1 if whole else 0)
-            lines = [json.loads(line) for line in whole.splitlines()]
-            if lines:
-                self._check_header(lines[0])
-            rows += lines[1 + max(0, len(rows) - lines[1]["episode_index"]) :] if len(lines) > 1 else []
-        return rows
+        lines = journal.read(self._journal)
+        if lines:
+            self._check_header(lines[0])
+        return rows + [row for row in lines[1:] if row["episode_index"] >= len(rows)]
 
     def _header(self) -> dict[str, Any]:
         """What every episode of the dataset shares, as in `info.json`."""

@@ -25,6 +25,7 @@ from robot_wm.contracts.dataset import ACTION
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder
 from robot_wm.data.flow import flow, moments, pool
+from robot_wm.data.grid import Grid
 from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset, is_numeric
 
 _SCHEMA = 1
@@ -63,11 +64,12 @@ class Pack:
 
     Attributes:
         frames_FYXC: uint8 RGB.
-        flow_F: (F, cells, cells, 2) float16, flow to the next frame [packed pixels] (right, down), zero at episode ends.
+        flow_F: (F, cells, cells, 2) float16, flow (right, down) to the next frame [packed pixels], 0 at episode ends.
         moments_F: (F, 4) float32, see `flow.moments`.
         columns: numeric columns of the dataset at the packed frames, (F, ...). `action` is (F, every, U): the rows from
             each frame up to the next; where an episode ends inside a chunk, its last row is repeated.
         episode_F: episode of each frame.
+        valid_F: whether the next frame is of the same episode: there is a transition, with flow and a whole chunk.
         starts: (E + 1,) first frame of each episode, and F.
         step_s: real time between packed frames [s].
         every: rows of the dataset from one packed frame to the next.
@@ -78,44 +80,10 @@ class Pack:
     moments_F: NDArray[np.float32]
     columns: dict[str, NDArray[Any]]
     episode_F: NDArray[np.int32]
+    valid_F: NDArray[np.bool_]
     starts: NDArray[np.int64]
     step_s: float
     every: int
-
-    @property
-    def valid_F(self) -> NDArray[np.bool_]:
-        """Whether the next frame belongs to the same episode: there is a transition, with flow and a whole chunk."""
-        valid = np.ones(len(self.episode_F), dtype=np.bool_)
-        valid[self.starts[1:] - 1] = False
-        return valid
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Which rows of an episode are kept: the nearest to multiples of `stride` rows."""
-
-    every: int
-    stride: float
-
-    @classmethod
-    def of(cls, fps: float, step_s: float, name: str) -> "_Grid":
-        """Every n-th row where n steps fit within 10 %, else the rows nearest in time."""
-        stride = fps * step_s
-        every = max(1, round(stride))
-        if stride < 0.9:
-            console.say(f"{name}: {fps:g} Hz is slower than one frame per {step_s:g} s; every frame is used")
-        return cls(every, float(every) if stride < 0.9 or abs(every / stride - 1) <= 0.1 else stride)
-
-    def rows(self, length: int) -> NDArray[np.int64]:
-        """Kept rows of an episode of `length` rows."""
-        rows = np.rint(np.arange(length) * self.stride).astype(np.int64)
-        return rows[rows < length]
-
-    def chunks(self, length: int) -> NDArray[np.int64]:
-        """Rows (R, every) of the chunk that starts at each kept row."""
-        first = np.arange(len(self.rows(length)))[:, None]
-        rows = np.rint((first + np.arange(self.every) / self.every) * self.stride).astype(np.int64)
-        return np.minimum(rows, length - 1)
 
 
 def build_pack(
@@ -158,7 +126,7 @@ def build_pack(
 
 def _build(source: LeRobotDataset, spec: PackSpec, camera: str | None, folder: Path, workers: int | None) -> None:
     """Fill the arrays in `folder`, of which an earlier attempt may have left some; write the index last."""
-    grid = _Grid.of(source.info.fps, spec.step_s, source.path.name)
+    grid = Grid.of(source.info.fps, spec.step_s, source.path.name)
     counts = np.array([len(grid.rows(source.episode_length(e))) for e in range(source.num_episodes)])
     starts = np.concatenate([[0], np.cumsum(counts)])
     done = _Done(folder / "done.npy", source.num_episodes)
@@ -168,7 +136,8 @@ def _build(source: LeRobotDataset, spec: PackSpec, camera: str | None, folder: P
         ThreadPoolExecutor(workers or os.cpu_count() or 1) as threads,
         console.progress(f"pack {source.path.name}", int(starts[-1]), int(counts[done.flags_E].sum())) as bar,
     ):
-        waiting = {threads.submit(fill, int(episode)): episode for episode in np.flatnonzero(~done.flags_E)}
+        missing = np.flatnonzero(~done.flags_E).tolist()
+        waiting = {threads.submit(fill, episode): episode for episode in missing}
         try:
             for future in as_completed(waiting):
                 future.result()
@@ -177,7 +146,7 @@ def _build(source: LeRobotDataset, spec: PackSpec, camera: str | None, folder: P
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
             done.save(arrays)
-    listed = {name: {"file": Path(array.filename).name} for name, array in arrays.items()}
+    listed = {name: {"file": Path(str(array.filename)).name} for name, array in arrays.items()}
     for entry in listed.values():
         entry["sha256"] = files.sha256(folder / entry["file"])
     index = {"arrays": listed, "starts": starts.tolist(), "every": grid.every, "step_s": grid.stride / source.info.fps}
@@ -188,7 +157,7 @@ def _fill(
     source: LeRobotDataset,
     spec: PackSpec,
     camera: str | None,
-    grid: _Grid,
+    grid: Grid,
     arrays: dict[str, np.memmap],
     starts: NDArray[np.int64],
     episode: int,
@@ -209,7 +178,7 @@ def _fill(
 
 
 def _layout(
-    source: LeRobotDataset, spec: PackSpec, grid: _Grid, num_frames: int
+    source: LeRobotDataset, spec: PackSpec, grid: Grid, num_frames: int
 ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and dtype of every array."""
     layout: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -284,12 +253,15 @@ def _open(folder: Path) -> Pack:
         for name, entry in index["arrays"].items()
     }
     starts = np.asarray(index["starts"], dtype=np.int64)
+    valid_F = np.ones(len(arrays["frames"]), dtype=np.bool_)
+    valid_F[starts[1:] - 1] = False
     return Pack(
         frames_FYXC=arrays["frames"],
         flow_F=arrays["flow"],
         moments_F=arrays["moments"],
         columns={k.removeprefix(_COLUMN): a for k, a in arrays.items() if k.startswith(_COLUMN)},
         episode_F=np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts)),
+        valid_F=valid_F,
         starts=starts,
         step_s=float(index["step_s"]),
         every=int(index["every"]),

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -87,12 +87,12 @@ class Frame:
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The image (Y, X, 3), turned as the recording device meant it, scaled to (height, width)."""
         threads = 1 if self._decoded.height * self._decoded.width < _SMALL_PX else 0
-        converted = self._converter.reformat(self._decoded, format="rgb24", threads=threads)
-        image_YXC = np.rot90(converted.to_ndarray(), round(self._decoded.rotation / 90))
+        converted = self._converter.reformat(self._decoded, format="rgb24", threads=threads).to_ndarray()
+        image_YXC = np.rot90(np.asarray(converted, dtype=np.uint8), round(self._decoded.rotation / 90))
         return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
 
 
-def stream(path: Path, start_s: float = 0.0) -> Iterator[Frame]:
+def stream(path: Path, start_s: float = 0.0) -> Generator[Frame]:
     """Frames in order of presentation, from the last keyframe at or before `start_s`.
 
     Raises:
