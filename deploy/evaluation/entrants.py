@@ -63,6 +63,6 @@ def _oracle(
     spec: ControllerSpec, simulation: Simulation, pair: Pair, size: OracleConfig, rng: np.random.Generator
 ) -> Reference:
     def choose(_: NDArray[np.float64]) -> NDArray[np.float64]:
-        return oracle.plan(simulation, pair.goal_position_m, size.horizon, size.candidates, size.iterations, rng, None)
+        return oracle.plan(simulation, pair.goal_position_m, size.horizon, size.candidates, size.iterations, rng)
 
     return Reference(spec, choose)

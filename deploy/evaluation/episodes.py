@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.evaluation import footage
-from deploy.evaluation.references import Decider
+from deploy.evaluation.references import Blindfold, Decider
 from deploy.runtime.controller import Controller
 from deploy.runtime.loop import Tick, run_loop
 from deploy.runtime.safety import Safety
@@ -104,10 +104,14 @@ class Attempt:
     states: tuple[NDArray[np.float64], ...]
 
 
-def attempt(stage: Stage, decider: Decider, pair: Pair, timed: bool) -> Attempt:
-    """Let `decider` try one pair; `timed` keeps its latencies.
+def attempt(stage: Stage, decider: Decider, pair: Pair, sees: bool) -> Attempt:
+    """Let `decider` try one pair; the loop, the guards and the number of ticks are the same for everyone.
 
-    The loop, the guards and the number of ticks are the same for everyone.
+    Args:
+        stage: where.
+        decider: who.
+        pair: start and goal.
+        sees: whether the decider looks at frames; if so, its latencies are kept.
     """
     task, simulation = stage.task, stage.simulation
     task.start(pair)
@@ -125,15 +129,14 @@ def attempt(stage: Stage, decider: Decider, pair: Pair, timed: bool) -> Attempt:
     reference_U = simulation.reference()
     decider.reset(reference_U, seed=pair.seed)
     safety = Safety(decider.spec)
-    done = run_loop(
-        cast(Controller, decider), stage.twin, task.max_steps, safety, on_step=watch, reference_U=reference_U
-    )
+    robot = stage.twin if sees else Blindfold(stage.twin, stage.twin.read())
+    done = run_loop(cast(Controller, decider), robot, task.max_steps, safety, on_step=watch, reference_U=reference_U)
     episode = Episode(
         pair_seed=pair.seed,
         distances_m=tuple(float(d) for d in distances_m),
         success_last=bool(successes[-1]),
         success_any=bool(any(successes)),
-        latencies_s=tuple(float(s) for s in done.latencies_s) if timed else (),
+        latencies_s=tuple(float(s) for s in done.latencies_s) if sees else (),
         guards={name: int(count) for name, count in done.interventions.items()},
     )
     return Attempt(episode, tuple(states))

@@ -4,7 +4,7 @@ None of them looks at the goal image: random and hold ignore it, and the oracle 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deploy.runtime.controller import Plan
 from robot_wm.contracts.bundle import ControllerSpec
+from robot_wm.contracts.robot import Observation, Robot
 
 NAMES = ("random", "hold", "oracle")
 Chunk = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -66,6 +67,25 @@ class Reference:
         return Plan(chunk_KU, 0.0, 0.0, 0.0, 0.0, np.zeros(0, dtype=np.float32))
 
 
+class Blindfold:
+    """A robot whose camera is not rendered: for those who never look, pictures would be most of the time spent."""
+
+    def __init__(self, robot: Robot, first: Observation):
+        self._robot, self._first = robot, first
+
+    def read(self) -> Observation:
+        """The first frame and proprio again, under the present time."""
+        return replace(self._first, time_s=self._robot.now())
+
+    def write(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As the robot itself."""
+        return self._robot.write(command_U)
+
+    def now(self) -> float:
+        """As the robot itself."""
+        return self._robot.now()
+
+
 def hold(spec: ControllerSpec) -> Reference:
     """Stays where it is."""
     space = spec.command
@@ -93,6 +113,6 @@ class OracleConfig:
         iterations: of the cross-entropy method.
     """
 
-    horizon: int = 2
-    candidates: int = 24
+    horizon: int = 1
+    candidates: int = 16
     iterations: int = 2

@@ -63,7 +63,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Strip:
-    """What came, and what the model foretold, frame by frame."""
+    """What came, and what the model predicted, frame by frame."""
 
     truth: tuple[Picture, ...]
     predicted: tuple[Picture, ...]
@@ -92,7 +92,7 @@ def headline(evaluation: Evaluation) -> Headline | None:
     share = model.success_last
     others = [c for c in evaluation.controllers if c.name != "model" and c.name in words.CONTROLLERS]
     others.sort(key=lambda c: c.name == "scratch")  # what is known to everyone comes first
-    parts = []
+    parts: list[str] = []
     for controller in others:
         verb = "" if parts else "reached "
         parts.append(f"{words.CONTROLLERS[controller.name].phrase} {verb}{controller.success_last.successes}")
@@ -155,15 +155,14 @@ def speeds(evaluation: Evaluation, deadline_s: float) -> list[Speed]:
 
 
 def attempts(path: Path, evaluation: Evaluation) -> list[Attempt]:
-    """The recorded attempts of an evaluate run; a missing file is passed over."""
+    """The filmed attempts of the learned controller; a missing file is passed over."""
+    model = evaluation.controller("model")
+    episodes = {e.pair_seed: e for e in model.episodes} if model is not None else {}
     found = []
     for video in evaluation.videos:
-        controller = evaluation.controller(video.controller)
+        episode = episodes.get(video.pair_seed)
         file = files.confine(path, video.path)
-        if controller is None or not file.is_file():
-            continue
-        episode = next((e for e in controller.episodes if e.pair_seed == video.pair_seed), None)
-        if episode is None:
+        if video.controller != "model" or episode is None or not file.is_file():
             continue
         start_cm, end_cm = 100 * episode.distances_m[0], 100 * episode.distances_m[-1]
         outcome = "Reached" if video.success else "Missed"
@@ -189,7 +188,7 @@ def strips(path: Path, step_s: float, most: int = 3) -> tuple[list[Strip], Figur
             found.append(
                 Strip(
                     tuple(picture(f, f"What came after {s:.1f} s.") for f, s in zip(truth_kYXC, ahead_s, strict=True)),
-                    tuple(picture(f, f"Foretold for {s:.1f} s.") for f, s in zip(nearest_kYXC, ahead_s, strict=True)),
+                    tuple(picture(f, f"Predicted for {s:.1f} s.") for f, s in zip(nearest_kYXC, ahead_s, strict=True)),
                     ahead_s,
                 )
             )

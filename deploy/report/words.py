@@ -46,9 +46,9 @@ STAGES = {
     ),
     "pretrain": (
         "Learn how things move",
-        "The model learns to turn each image into a list of numbers, to say in a few numbers what changed from "
-        "one image to the next, and to foretell the following list. In the picture, yellow marks what moved between the "
-        "left image and the right one.",
+        "The model learns to turn each image into a list of numbers, to say in a few numbers what changed from one "
+        "image to the next, and to predict the list that follows. In the picture, yellow marks what moved between "
+        "the left image and the right one.",
     ),
     "calibrate": (
         "Meet the robot",
@@ -80,7 +80,7 @@ GUARDS = {
 
 CURVES = {  # in the order in which they are shown
     "total": ("Total", "the weighted sum of all terms; lower is better"),
-    "predict": ("Next step", "error of the foretold next image, in the model's own numbers; lower is better"),
+    "predict": ("Next step", "error of the predicted next image, in the model's own numbers; lower is better"),
     "rollout": ("Several steps", "the same when it goes on from its own predictions; lower is better"),
     "flow": ("Motion", "error of the picture's motion, read back from the latent action; lower is better"),
     "moments": ("Main motion", "error of where and which way the picture moves fastest; lower is better"),
@@ -88,9 +88,9 @@ CURVES = {  # in the order in which they are shown
     "hand_r2": ("Does it see the hand move?", "share of the hand's motion on unseen clips that it explains; 1 is all"),
     "copy_ratio": (
         "Gain over repeating",
-        "error of repeating the last image over that of foretelling; above 1 is better",
+        "error of repeating the last image over that of predicting; above 1 is better",
     ),
-    "proprio": ("Robot's posture ahead", "error of foretold positions and speeds, standardised; lower is better"),
+    "proprio": ("Robot's posture ahead", "error of predicted positions and speeds, standardised; lower is better"),
     "read": ("Robot's posture now", "error of positions and speeds read from the image, standardised; lower is better"),
     "label": ("Agreement", "between commands and what the labeler saw happen; lower is better"),
     "loss": ("Total", "the sum that training makes small; lower is better"),
@@ -100,7 +100,7 @@ GLOSSARY = (
     ("Controller", "the program that turns camera images into commands; here two ONNX files and a small loop"),
     ("Command", "what is sent to the motors, or to the arm's own low-level controller"),
     ("Goal image", "a picture of the scene as it should look at the end; the controller is told nothing else"),
-    ("World model", "a network that foretells what comes next, given what is done"),
+    ("World model", "a network that predicts what comes next, given what is done"),
     ("Latent", "the list of numbers that stands for one image inside the model"),
     (
         "Latent action",

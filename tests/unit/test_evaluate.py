@@ -131,7 +131,7 @@ def place() -> Stage:
 
 def test_attempt_is_judged_at_every_tick_and_at_the_end(place):
     pair = place.task.pairs(1, 3)[0]
-    found = attempt(place, knowing(place.simulation, pair), pair, timed=True)
+    found = attempt(place, knowing(place.simulation, pair), pair, sees=True)
     assert len(found.episode.distances_m) == len(found.states) == PointTask.max_steps + 1
     assert found.episode.distances_m[0] == pytest.approx(np.linalg.norm(pair.goal_position_m))
     assert found.episode.success_last
@@ -143,7 +143,7 @@ def test_attempt_is_judged_at_every_tick_and_at_the_end(place):
 def test_passing_through_is_not_staying(place):
     pair = PointPair(0, np.array([0.5, 0.0]), np.zeros((16, 24, 3), np.uint8))
     onward = Reference(SPEC, lambda _: np.tile([1.0, 0.0], (2, 1)))
-    episode = attempt(place, onward, pair, timed=False).episode
+    episode = attempt(place, onward, pair, sees=False).episode
     assert episode.success_any
     assert not episode.success_last
     assert episode.latencies_s == ()
@@ -151,7 +151,7 @@ def test_passing_through_is_not_staying(place):
 
 def test_hold_stays_and_random_moves_within_limits(place):
     pair = place.task.pairs(1, 0)[0]
-    still = attempt(place, references.hold(SPEC), pair, timed=False).episode
+    still = attempt(place, references.hold(SPEC), pair, sees=False).episode
     assert set(still.distances_m) == {still.distances_m[0]}
     chunk = references.random(SPEC, np.random.default_rng(0)).step(np.zeros(0, np.uint8), np.zeros(0, np.float32))
     assert chunk.command_KU.shape == (2, 2)
@@ -169,7 +169,7 @@ def test_hold_of_a_position_interface_keeps_the_target():
 
 def test_film_shows_every_tick_and_lingers_on_the_end(place):
     pair = place.task.pairs(1, 1)[0]
-    found = attempt(place, knowing(place.simulation, pair), pair, timed=False)
+    found = attempt(place, knowing(place.simulation, pair), pair, sees=False)
     frames = film(place, found, pair, 0.1, (32, 48))
     assert frames.shape == (21 + 10, 32 + footage.STRIP, 2 * 48 + footage.GAP, 3)
     assert (frames[-1] == frames[20]).all()
