@@ -1,10 +1,15 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+Film = Callable[..., NDArray[np.uint8]]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -32,3 +37,21 @@ def tiny_model() -> tuple[str, ...]:
         "model.labeler_width=32", "model.flow_cells=8",
         "training.steps=12", "training.batch=8", "training.health_every=6", "training.checkpoint_every=6",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def film() -> Film:
+    """Makes video: `film(num_frames, height, width, seed)` shows a bright disc that crosses a soft background."""
+
+    def make(num_frames: int, height: int = 64, width: int = 64, seed: int = 0) -> NDArray[np.uint8]:
+        random = np.random.default_rng(seed)
+        coarse = random.integers(40, 200, (5, 5, 3), dtype=np.uint8)
+        ground = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        radius = max(2, min(height, width) // 8)
+        frames = []
+        for index in range(num_frames):
+            centre = (int((index * 2 + seed * 5) % width), int(height * (0.3 + 0.4 * random.random())))
+            frames.append(cv2.circle(ground.copy(), centre, radius, (250, 240, 60), -1))
+        return np.stack(frames)
+
+    return make

@@ -71,33 +71,43 @@ class VideoSource:
         return round(self.info.frames / max(self.info.fps, 1e-6) / self.step_s)
 
     def clips(self) -> Iterator[Clip]:
-        """Blocks of frames nearest to multiples of `step_s`; a gap in the recording starts a new block."""
+        """Blocks of frames, `step_s` apart; a gap in the recording starts a new block."""
         if self.info.fps < _SLOWEST / self.step_s:
             raise UserError(f"{self.path} has {self.info.fps:g} frames/s", f"At least {1 / self.step_s:g} are needed")
         images: list[NDArray[np.uint8]] = []
-        first_s = 0.0
+        start_s, problem = 0.0, None
+        try:
+            for frame, first in self._picked():
+                if images and (first or len(images) == _BLOCK):
+                    yield Clip(start_s, {VIDEO: np.stack(images)})
+                    images = []
+                if not images:
+                    start_s = frame.time_s
+                images.append(self._fit(frame))
+        except UserError as error:  # what came before the break is still good
+            problem = error
+        if images:
+            yield Clip(start_s, {VIDEO: np.stack(images)})
+        if problem:
+            raise problem
+
+    def _picked(self) -> Iterator[tuple[video.Frame, bool]]:
+        """Frames nearest to multiples of `step_s`, none twice, and whether a gap or nothing lies before each."""
+        first_s, count = 0.0, 0
         before: video.Frame | None = None
         taken: video.Frame | None = None
         for frame in video.stream(self.path):
             if before is not None and frame.time_s <= before.time_s:
                 continue
-            if before is not None and frame.time_s - before.time_s > 1.5 * self.step_s:
-                if images:
-                    yield Clip(first_s, {VIDEO: np.stack(images)})
-                images, before = [], None
-            if before is None:
-                first_s = frame.time_s
-            wanted_s = first_s + len(images) * self.step_s
+            if before is None or frame.time_s - before.time_s > 1.5 * self.step_s:
+                first_s, count = frame.time_s, 0
+            wanted_s = first_s + count * self.step_s
             if frame.time_s >= wanted_s - video.TOLERANCE_S:
                 unused = before if before is not taken else None
                 taken = unused if unused and wanted_s - unused.time_s < frame.time_s - wanted_s else frame
-                images.append(self._fit(taken))
+                yield taken, count == 0
+                count += 1
             before = frame
-            if len(images) == _BLOCK:
-                yield Clip(first_s, {VIDEO: np.stack(images)})
-                images, before = [], None
-        if images:
-            yield Clip(first_s, {VIDEO: np.stack(images)})
 
     def image_at(self, time_s: float) -> NDArray[np.uint8]:
         """The first image at or after a time [s]."""
