@@ -79,11 +79,12 @@ def describe(controllable: Controllable) -> ControllerSpec:
 
 
 def check_parity(parity: dict[str, float], tolerance: float) -> None:
-    """Raise UserError when an output differs by more than `tolerance`, naming the worst one."""
-    name = max(parity, key=lambda key: parity[key])
-    if not parity[name] <= tolerance:
+    """Raise UserError when outputs differ by more than `tolerance`, naming each."""
+    failed = {name: value for name, value in parity.items() if not value <= tolerance}  # so that NaN fails
+    if failed:
+        found = ", ".join(f"{name} differs from PyTorch by {value:.3g}" for name, value in failed.items())
         raise UserError(
-            f"the exported {name} differs from PyTorch by {parity[name]:.3g}, more than {tolerance:g}",
+            f"the exported {found}, more than {tolerance:g}",
             "No bundle was written; look for operators that depend on rounding (ties in top-k, rounding, comparisons)",
         )
 

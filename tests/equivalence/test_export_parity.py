@@ -1,0 +1,269 @@
+"""PyTorch, ONNX Runtime and PyTorch in batches say the same; what does not is never written."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx.numpy_helper
+import onnx.parser
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deploy.export import export as exporting
+from deploy.export.export import check_parity, export_bundle
+from deploy.export.graphs import CONTROL_FLOW, OPSET, check_unrolled, export_graph
+from deploy.export.parity import Recorded, measure
+from deploy.runtime.controller import Controller
+from deploy.runtime.graph import Signature
+from robot_wm.contracts.bundle import Bundle, read_bundle
+from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Interface, Mjcf, Safety
+from robot_wm.contracts.errors import UserError
+from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.dynamics import Dynamics, DynamicsConfig
+from robot_wm.models.encoder import Encoder, EncoderConfig
+from robot_wm.planning.controllable import Controllable
+from robot_wm.planning.planner import Body, Planner, PlannerConfig
+from robot_wm.planning.samplers import CEM
+
+SIDE, ROWS, NUM_PROPRIO, ACTION_DIM, HISTORY = 24, 6, 4, 3, 2
+NAMES = ("left_position", "right_position", "left_velocity", "right_velocity")
+
+
+def make_controllable(interface: Interface = "joint_velocity", seed: int = 0) -> Controllable:
+    """The real modules at a tiny size, with random weights that make every command matter."""
+    torch.manual_seed(seed)
+    embodiment = Embodiment(
+        "tiny", Mjcf("none.xml"), interface, "tip", Camera("front", SIDE, SIDE + 8), 20.0, 2, Safety(max_step=0.4)
+    )
+    command = CommandSpace(
+        interface, ("left", "right"), "rad/s", (-1.0, -0.5), (1.0, 1.5), (0.4, 0.4), frame_skip=2, control_rate_hz=20.0
+    )
+    sizes = EncoderConfig(size=16, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1)
+    encoder = Encoder(sizes, SIDE, SIDE + 8)
+    encoder(torch.from_numpy(make_recorded(32, seed=9).frames_NYXC))  # running statistics of BatchNorm
+    dynamics = Dynamics(DynamicsConfig(width=32, blocks=1), sizes.latent_dim, HISTORY, ACTION_DIM)
+    nn.init.normal_(dynamics.outputs.weight, std=0.1)
+    body = Body(
+        dynamics,
+        Adapter(AdapterConfig(width=16, context=4), 2 * command.dim, NUM_PROPRIO, sizes.latent_dim, ACTION_DIM),
+        ProprioHead(sizes.latent_dim, HISTORY, NUM_PROPRIO, width=16),
+        command,
+        torch.zeros(NUM_PROPRIO),
+        torch.ones(NUM_PROPRIO),
+        torch.tensor([1.0, 1.0, 0.0, 0.0]),
+    )
+    search = PlannerConfig(horizon=2, candidates=16, iterations=2, sampler=CEM(elites=4))
+    return Controllable(encoder.eval(), Planner(search, body).eval(), embodiment, command, NAMES, {"calibrate": "ab"})
+
+
+def make_recorded(rows: int = ROWS, seed: int = 1) -> Recorded:
+    rng = np.random.default_rng(seed)
+    return Recorded(
+        rng.integers(0, 256, (rows, SIDE, SIDE + 8, 3), dtype=np.uint8),
+        rng.normal(size=(rows, NUM_PROPRIO)).astype(np.float32),
+        rng.uniform(-0.5, 1, (rows, 2)).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread() -> Iterator[None]:
+    """Thousands of tiny operators: handing them to threads takes longer than doing them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def controllable() -> Controllable:
+    return make_controllable()
+
+
+@pytest.fixture(scope="module")
+def bundle(controllable: Controllable, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_bundle(controllable, make_recorded(), tmp_path_factory.mktemp("export") / "bundle")
+
+
+def test_bundle_agrees_with_pytorch_and_says_how_well(bundle: Bundle) -> None:
+    assert set(bundle.spec.parity) == {"latent", "command", "cost", "uncertainty", "next_warm"}
+    assert 0 < max(bundle.spec.parity.values()) <= 1e-4
+    assert bundle.spec.lineage == {"calibrate": "ab"}
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"], "nothing temporary stays"
+
+
+def test_graphs_are_unrolled_of_the_stated_opset_and_take_bytes(bundle: Bundle) -> None:
+    for path in (bundle.encode, bundle.plan):
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+        check_unrolled(model, path.name)
+        assert [entry.version for entry in model.opset_import if not entry.domain] == [OPSET] == [bundle.spec.opset]
+        assert not {node.op_type for node in model.graph.node} & {"SequenceAt", "SplitToSequence"}
+    (frame,) = onnx.load(bundle.encode).graph.input
+    assert frame.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+def test_parity_holds_on_inputs_that_the_gate_did_not_see(bundle: Bundle, controllable: Controllable) -> None:
+    found = measure(
+        controllable.encoder, controllable.planner, bundle.path, bundle.spec, make_recorded(8, seed=5), seed=6
+    )
+    assert max(found.values()) <= 1e-4, found
+
+
+@torch.no_grad()
+def test_controller_from_image_to_command_is_pytorch(bundle: Bundle, controllable: Controllable) -> None:
+    """Image to command over several steps, with history, warm start, reference and noise as the runtime keeps them."""
+    recorded, planner = make_recorded(), controllable.planner
+    controller = Controller(bundle, num_threads=1, seed=4)
+    noise = np.random.default_rng(4)
+    controller.set_goal(recorded.frames_NYXC[-1])
+    goal = controllable.encoder(torch.from_numpy(recorded.frames_NYXC[-1:]))
+    history: list[Tensor] = []
+    warm = torch.zeros(1, 2, 2)
+    for row in range(4):
+        controller.sent(recorded.reference_NU[row])
+        plan = controller.step(recorded.frames_NYXC[row], recorded.proprio_NP[row])
+        latent = controllable.encoder(torch.from_numpy(recorded.frames_NYXC[row : row + 1]))
+        history = [*(history or [latent] * HISTORY)[1:], latent]
+        draws = noise.standard_normal((1, 2, 16, 2, 2), dtype=np.float32)
+        command, cost, _, warm = planner(
+            torch.stack(history, dim=1),
+            goal,
+            torch.from_numpy(recorded.proprio_NP[row : row + 1]),
+            torch.from_numpy(recorded.reference_NU[row : row + 1]),
+            warm,
+            torch.from_numpy(draws),
+        )
+        assert np.abs(plan.command_KU - command[0].numpy()).max() <= 1e-4
+        assert plan.cost == pytest.approx(cost.item(), abs=1e-4)
+
+
+@torch.no_grad()
+def test_a_batch_is_its_rows_one_by_one(controllable: Controllable) -> None:
+    generator = torch.Generator().manual_seed(2)
+    frames = torch.from_numpy(make_recorded(3).frames_NYXC)
+    z_BD = controllable.encoder(frames)
+    batch = (
+        torch.stack([z_BD, z_BD.roll(1, 0)], dim=1),
+        z_BD.roll(2, 0),
+        torch.randn(3, NUM_PROPRIO, generator=generator),
+        torch.rand(3, 2, generator=generator),
+        torch.rand(3, 2, 2, generator=generator) - 0.5,
+        torch.randn(3, 2, 16, 2, 2, generator=generator),
+    )
+    together = controllable.planner(*batch)
+    for row in range(3):
+        assert torch.allclose(controllable.encoder(frames[row : row + 1])[0], z_BD[row], atol=1e-5)
+        alone = controllable.planner(*(tensor[row : row + 1] for tensor in batch))
+        for whole, single in zip(together, alone, strict=True):
+            assert torch.allclose(whole[row], single[0], atol=1e-4)
+
+
+def test_exported_commands_obey_the_limits(bundle: Bundle) -> None:
+    controller, recorded = Controller(bundle, num_threads=1), make_recorded(20, seed=8)
+    controller.set_goal(recorded.frames_NYXC[0])
+    for frame, proprio in zip(recorded.frames_NYXC, recorded.proprio_NP, strict=True):
+        command_KU = controller.step(frame, 100 * proprio).command_KU
+        assert (command_KU >= np.array([-1.0, -0.5]) - 1e-6).all()
+        assert (command_KU <= np.array([1.0, 1.5]) + 1e-6).all()
+
+
+@pytest.fixture
+def tampering(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Call it with a graph's name: from then on that graph is exported with one weight off by 0.01."""
+
+    def tamper(name: str) -> None:
+        def export(_: nn.Module, __: object, path: Path) -> None:
+            model = onnx.load(bundle.path / path.name)
+            if path.name == name:
+                weights = next(w for w in model.graph.initializer if len(w.dims) == 2 and w.data_type == 1)
+                weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) + 0.01, weights.name))
+            onnx.save(model, path)
+
+        monkeypatch.setattr(exporting, "export_graph", export)
+
+    return tamper
+
+
+@pytest.mark.parametrize("name", ["encode.onnx", "plan.onnx"])
+def test_graph_that_differs_is_not_written(
+    controllable: Controllable, tampering: Callable[[str], None], tmp_path: Path, name: str
+) -> None:
+    tampering(name)
+    with pytest.raises(UserError, match=r"differs from PyTorch by .* more than 0.0001.*No bundle was written"):
+        export_bundle(controllable, make_recorded(), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundle_before_stays_when_the_next_one_fails(
+    controllable: Controllable, tampering: Callable[[str], None], tmp_path: Path
+) -> None:
+    tampering("neither")
+    good = export_bundle(controllable, make_recorded(), tmp_path / "bundle")
+    before = (good.path / "controller.json").read_bytes()
+    tampering("plan.onnx")
+    with pytest.raises(UserError, match="differs"):
+        export_bundle(controllable, make_recorded(), tmp_path / "bundle")
+    assert (good.path / "controller.json").read_bytes() == before
+    assert read_bundle(good.path).spec == good.spec
+
+
+def test_not_a_number_never_passes() -> None:
+    for value in (float("nan"), float("inf"), 1.1e-4):
+        with pytest.raises(UserError, match="the exported cost differs"):
+            check_parity({"command": 0.0, "cost": value}, 1e-4)
+
+
+def test_log_of_another_body_is_refused(controllable: Controllable, tmp_path: Path) -> None:
+    recorded = make_recorded()
+    with pytest.raises(UserError, match=r"proprio have shape \(3,\), tiny has \(4,\)"):
+        export_bundle(controllable, replace(recorded, proprio_NP=recorded.proprio_NP[:, :3]), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+NESTED = """<ir_version: 10, opset_import: ["" : 20, "own" : 1]>
+graph (float[2] x, bool[1] condition) => (float[2] y)
+{ y = own.Wrapper(x, condition) }
+<domain: "own", opset_import: ["" : 20]>
+Wrapper (x, condition) => (y)
+{
+  y = If (condition) <
+    then_branch = yes () => (float[2] a) { a = Identity(x) },
+    else_branch = no () => (float[2] b) { b = Neg(x) }
+  >
+}"""
+
+
+def test_control_flow_is_found_in_functions_and_nested_graphs() -> None:
+    with pytest.raises(UserError, match=r"plan.onnx contains If\. Unroll"):
+        check_unrolled(onnx.parser.parse_model(NESTED), "plan.onnx")
+    assert {"Loop", "If", "Scan"} <= CONTROL_FLOW
+
+
+class Branching(nn.Module):
+    """Chooses by value, with a branch that the exporter keeps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda v: v + 1, lambda v: v - 1, (x,))
+
+
+def test_module_with_a_branch_does_not_export(tmp_path: Path) -> None:
+    kind = (np.dtype(np.float32), (2,))
+    signature: tuple[Signature, Signature] = ({"x": kind}, {"y": kind})
+    with pytest.raises(UserError, match="contains If"):
+        export_graph(Branching(), signature, tmp_path / "branch.onnx")
+
+
+class Untraceable(nn.Module):
+    """Depends on the values of its input in Python."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if x.sum() > 0 else x.sort().values
+
+
+def test_module_that_cannot_be_traced_is_one_line(tmp_path: Path) -> None:
+    kind = (np.dtype(np.float32), (2,))
+    with pytest.raises(UserError, match="Untraceable does not export") as error:
+        export_graph(Untraceable(), ({"x": kind}, {"y": kind}), tmp_path / "none.onnx")
+    assert "\n" not in str(error.value)
