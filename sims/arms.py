@@ -15,6 +15,8 @@ from sims.looks import Colours
 
 HAND_SITE = "hand"
 ARM_GROUP = 2  # contacts with objects only: links may not jam against table or each other
+_HALF = float(np.sqrt(0.5))
+_ALONG_X, _ALONG_Y = (_HALF, 0.0, _HALF, 0.0), (_HALF, _HALF, 0.0, 0.0)  # rotations that lay a z-cylinder along x, y
 _GEOM, _JOINT = mujoco.mjtGeom, mujoco.mjtJoint
 _AXES = {"yaw": (0, 0, 1), "pitch": (0, 1, 0), "roll": (1, 0, 0), "lift": (0, 0, 1)}
 _RANGES = {"yaw": (-2.8, 2.8), "pitch": (-2.4, 2.4), "roll": (-2.9, 2.9), "lift": (-0.35, 0.35)}
@@ -50,6 +52,11 @@ class Arm:
     reach_m: float
     points_down: bool
     home: NDArray[np.float64]
+
+    @property
+    def slides(self) -> bool:
+        """It moves up and down as a whole and turns about vertical axes only (SCARA)."""
+        return "lift" in self.kinds
 
     @property
     def joints(self) -> list[str]:
@@ -96,7 +103,7 @@ def _home(kinds: tuple[str, ...], rng: np.random.Generator) -> NDArray[np.float6
     """Shoulder raised, elbow and wrist bent down, rolls straight: like a person over a desk."""
     bends = iter([-rng.uniform(0.6, 1.2), rng.uniform(1.3, 1.9), rng.uniform(0.5, 1.0)])
     if "lift" in kinds:
-        return np.array([0.0, rng.choice([-1, 1]) * 0.7, 0.0]) * (1, 1, 1)
+        return np.array([0.0, rng.choice([-0.7, 0.7]), 0.0])
     return np.array([next(bends) if kind == "pitch" else 0.0 for kind in kinds])
 
 
@@ -104,7 +111,7 @@ def _add_housing(body: Any, kind: str, radius: float, rgba: NDArray[np.float64],
     """What sits around a joint: a ball, or a drum along its axis."""
     bulge = radius * rng.uniform(1.05, 1.45)
     if kind in ("pitch", "yaw") and rng.random() < 0.65:
-        quat = [0.70710678, 0.70710678, 0, 0] if kind == "pitch" else [1, 0, 0, 0]
+        quat = _ALONG_Y if kind == "pitch" else [1, 0, 0, 0]
         _add_geom(body, _GEOM.mjGEOM_CYLINDER, [bulge, radius * rng.uniform(1.0, 1.6), 0], rgba, quat=quat)
     else:
         _add_geom(body, _GEOM.mjGEOM_SPHERE, [bulge, 0, 0], rgba)
@@ -116,8 +123,7 @@ def _add_link(body: Any, form: str, length: float, radius: float, rgba: NDArray[
         _add_geom(body, _GEOM.mjGEOM_BOX, [length / 2, radius * 0.85, radius * 0.85], rgba, pos=middle)
         return
     kind = _GEOM.mjGEOM_CAPSULE if form == "capsule" else _GEOM.mjGEOM_CYLINDER
-    along_x = [0.70710678, 0, 0.70710678, 0]
-    _add_geom(body, kind, [radius, length / 2, 0], rgba, pos=middle, quat=along_x)
+    _add_geom(body, kind, [radius, length / 2, 0], rgba, pos=middle, quat=_ALONG_X)
 
 
 def _add_servo(spec: mujoco.MjSpec, joint: str, lift: bool) -> None:
@@ -127,35 +133,46 @@ def _add_servo(spec: mujoco.MjSpec, joint: str, lift: bool) -> None:
     servo.ctrllimited, servo.ctrlrange = True, _RANGES["lift"] if lift else [-2.9, 2.9]
 
 
-def _add_tool(
-    body: Any, arm: Arm, offset: float, radius: float, colours: Colours, rng: np.random.Generator
-) -> None:
+def _add_tool(body: Any, arm: Arm, offset: float, radius: float, colours: Colours, rng: np.random.Generator) -> None:
     """A stick, a two-finger gripper, a paddle or a ball; short arms of few joints carry it bent down."""
-    bend = 0.0 if arm.points_down else (np.pi / 2 if "lift" in arm.kinds else rng.uniform(0.3, 0.9))
+    bend = 0.0 if arm.points_down else (np.pi / 2 if arm.slides else rng.uniform(0.3, 0.9))
     quat = [np.cos(bend / 2), 0, np.sin(bend / 2), 0]
     tool = body.add_body(name="tool", pos=[offset, 0, 0], quat=quat, gravcomp=1)
-    main, tip = colours.draw(rng), colours.draw_tip(rng)
-    kind = rng.choice(["gripper", "stick", "paddle", "ball"], p=[0.5, 0.25, 0.15, 0.1])
-    size = rng.uniform(0.75, 1.6)
-    if kind == "gripper":
-        palm, finger, gap = np.array([0.03, 0.035, 0.028]) * size, 0.026 * size, 0.018 * size
-        _add_geom(tool, _GEOM.mjGEOM_BOX, palm, main, pos=[palm[0], 0, 0])
-        for side in (-1, 1):
-            where = [2 * palm[0] + finger, side * gap, 0]
-            _add_geom(tool, _GEOM.mjGEOM_BOX, [finger, 0.007 * size, 0.012 * size], tip, pos=where)
-        length = 2 * palm[0] + 2 * finger
-    elif kind == "stick":
-        length = rng.uniform(0.09, 0.16)
-        along_x = [0.70710678, 0, 0.70710678, 0]
-        _add_geom(tool, _GEOM.mjGEOM_CYLINDER, [0.014 * size, length / 2, 0], main, pos=[length / 2, 0, 0], quat=along_x)
-        _add_geom(tool, _GEOM.mjGEOM_SPHERE, [0.02 * size, 0, 0], tip, pos=[length, 0, 0])
-    elif kind == "paddle":
-        length = 0.11 * size
-        _add_geom(tool, _GEOM.mjGEOM_BOX, [length / 2, 0.045 * size, 0.009], main, pos=[length / 2, 0, 0])
-    else:
-        length = 0.07 * size
-        _add_geom(tool, _GEOM.mjGEOM_SPHERE, [0.035 * size, 0, 0], tip, pos=[length / 2, 0, 0])
+    kind, size = rng.choice(list(_TOOLS), p=[0.5, 0.25, 0.15, 0.1]), rng.uniform(0.75, 1.6)
+    length = _TOOLS[kind](tool, size, colours.draw(rng), colours.draw_tip(rng))
     tool.add_site(name=HAND_SITE, pos=[length * 0.85, 0, 0], rgba=[0, 0, 0, 0], size=[0.001] * 3)
+
+
+def _add_gripper(tool: Any, size: float, main: NDArray[np.float64], tip: NDArray[np.float64]) -> float:
+    palm, finger, gap = np.array([0.03, 0.035, 0.028]) * size, 0.026 * size, 0.018 * size
+    _add_geom(tool, _GEOM.mjGEOM_BOX, palm, main, pos=[palm[0], 0, 0])
+    for side in (-1, 1):
+        where = [2 * palm[0] + finger, side * gap, 0]
+        _add_geom(tool, _GEOM.mjGEOM_BOX, [finger, 0.007 * size, 0.012 * size], tip, pos=where)
+    return 2 * palm[0] + 2 * finger
+
+
+def _add_stick(tool: Any, size: float, main: NDArray[np.float64], tip: NDArray[np.float64]) -> float:
+    length = 0.1 * size
+    shaft = [0.014 * size, length / 2, 0]
+    _add_geom(tool, _GEOM.mjGEOM_CYLINDER, shaft, main, pos=[length / 2, 0, 0], quat=_ALONG_X)
+    _add_geom(tool, _GEOM.mjGEOM_SPHERE, [0.02 * size, 0, 0], tip, pos=[length, 0, 0])
+    return length
+
+
+def _add_paddle(tool: Any, size: float, main: NDArray[np.float64], tip: NDArray[np.float64]) -> float:
+    length = 0.1 * size
+    _add_geom(tool, _GEOM.mjGEOM_BOX, [length / 2, 0.04 * size, 0.009], main, pos=[length / 2, 0, 0])
+    return length
+
+
+def _add_ball(tool: Any, size: float, main: NDArray[np.float64], tip: NDArray[np.float64]) -> float:
+    length = 0.06 * size
+    _add_geom(tool, _GEOM.mjGEOM_SPHERE, [length / 2, 0, 0], tip, pos=[length / 2, 0, 0])
+    return length
+
+
+_TOOLS = {"gripper": _add_gripper, "stick": _add_stick, "paddle": _add_paddle, "ball": _add_ball}
 
 
 def _add_geom(

@@ -94,7 +94,8 @@ class Wander:
             return
         if not self._ahead:
             push = rng.random() < _PUSH_SHARE
-            self._ahead = self._push(start, object_m) if push else [rng.uniform(*self._workspace)]
+            low, high = self._workspace
+            self._ahead = self._push(start, object_m) if push else [rng.uniform(low, high)]
         end = self._ahead.pop(0)
         distance = float(np.linalg.norm(end - start))
         self._leg = _Leg(start, end, max(distance / rng.uniform(*_SPEEDS_M_S), 0.15))

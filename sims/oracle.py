@@ -8,7 +8,8 @@ from sims.simulation import Simulation
 _START_STD = 0.6  # in plan units, whose range is [-1, 1]
 _LEAST_STD = 0.02
 _ELITE_SHARE = 0.2
-_GOOD_ENOUGH_M = 0.015  # of cost: searching on would not change an outcome judged at 5 cm
+_NEAR_GUESS = 0.3  # spread around the linear guess, of the spread around the mean
+_GOOD_ENOUGH_M = 0.02  # of cost: searching on would not change an outcome judged at 5 cm
 _REST_WEIGHT = 0.5  # of the mean distance over the last model step against the distance at the very end
 
 
@@ -42,10 +43,13 @@ def plan(
     std_HU = np.full_like(mean_HU, _START_STD)
     rest_HU = np.tile(command.normalize(command.hold(reference_U)[None], reference_U), (horizon, 1))
     num_elites = max(int(_ELITE_SHARE * candidates), 2)
-    best_HU, best_cost, guess_HU = mean_HU, np.inf, mean_HU
+    best_HU, best_cost = mean_HU, np.inf
+    guess_HU: NDArray[np.float64] | None = None
     for _ in range(iterations):
         plans_NHU = mean_HU + std_HU * rng.normal(size=(candidates, *mean_HU.shape))
-        plans_NHU[:3] = best_HU, rest_HU, guess_HU
+        if guess_HU is not None:  # every other candidate near it
+            plans_NHU[1::2] = guess_HU + _NEAR_GUESS * (plans_NHU[1::2] - mean_HU)
+        plans_NHU[:3] = best_HU, rest_HU, mean_HU if guess_HU is None else guess_HU
         plans_NHU = np.clip(plans_NHU, -1, 1)
         positions_NK3 = _positions(simulation, plans_NHU, reference_U)
         distance_NK = np.linalg.norm(positions_NK3 - goal_position_m, axis=-1)

@@ -16,7 +16,7 @@ from sims.render import Renderer, world_to_camera
 from sims.scenes import Scene, sample
 
 _CAMERA = "front"
-_ATTEMPTS = 20  # scenes drawn until one is sound: about one in fifteen is refused
+_ATTEMPTS = 20  # scenes drawn until one is sound; about one in fifty is refused
 _REACHED_M = 0.02  # inverse kinematics must reach the start this closely
 _CLEAR_M, _SOLVE_ITERATIONS = 0.1, 100  # an episode starts above the objects
 _LOST_M = 0.15  # a hand this far from its target has hit something it cannot move
@@ -123,7 +123,8 @@ def film(scene: Scene, rng: np.random.Generator, frames: int, step_s: float) -> 
     """Let the arm of a scene push things about; None when it cannot reach its workspace or gets stuck."""
     model, data = scene.model, mujoco.MjData(scene.model)
     inverse = InverseKinematics(model, scene.arm)
-    start_m = rng.uniform(*scene.workspace_m)
+    low_m, high_m = scene.workspace_m
+    start_m = rng.uniform(low_m, high_m)
     start_m[2] = max(start_m[2], _CLEAR_M)
     if inverse.solve(start_m, _SOLVE_ITERATIONS) > _REACHED_M:
         return None

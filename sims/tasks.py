@@ -68,7 +68,7 @@ class ReachTask:
             return found
         body = self.simulation.embodiment
         raise UserError(
-            f"{body.name} reaches only {len(found)} of {num} goals that lie {self.threshold_m:g} m or more from its start",
+            f"{body.name} finds only {len(found)} of {num} goals that lie {self.threshold_m:g} m from its start",
             f"Raise safety.max_step (now {body.safety.max_step:g}), or name another end_effector",
         )
 

@@ -1,4 +1,4 @@
-"""A simulation behind the live Robot protocol: what a real robot of the same kind would show, hidden faults included."""
+"""A simulation behind the live Robot protocol: a real robot's stand-in, hidden faults included."""
 
 from collections import deque
 from dataclasses import dataclass, replace
