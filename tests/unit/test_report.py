@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -221,3 +222,45 @@ def test_evaluation_comes_back_as_it_was_written(tmp_path):
     (tmp_path / "evaluation.json").write_text(json.dumps(text))
     with pytest.raises(UserError, match="schema is 99"):
         results.read_evaluation(tmp_path)
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+MEASURE = "<script>parent.postMessage(document.documentElement.scrollWidth, '*');</script></body>"
+FRAME = """<!doctype html><title>?</title><iframe src="inside.html" style="width: {}px; height: 900px"></iframe>
+<script>addEventListener("message", (event) => { document.title = "width " + event.data; });</script>"""
+
+
+def _browse(page: Path, folder: Path, width: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser found (any of {', '.join(BROWSERS)})")
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=3000",
+        *arguments, "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+def test_browser_has_nothing_to_complain_about(page, tmp_path, dark):
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    done = _browse(file, tmp_path, 1920, *(["--blink-settings=preferredColorScheme=0"] if dark else []))
+    assert "The learned controller reached" in done.stdout
+    assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 768, 1920])
+def test_page_never_scrolls_sideways(page, tmp_path, width):
+    unlocked = re.sub(r"<meta http-equiv[^>]*>", "", page).replace("</body>", MEASURE)
+    (tmp_path / "inside.html").write_text(unlocked, encoding="utf-8")
+    # A window has a least width that telephones lack; a frame has none.
+    (tmp_path / "frame.html").write_text(FRAME.replace("{}", str(width)), encoding="utf-8")
+    done = _browse(tmp_path / "frame.html", tmp_path, 2000)
+    measured = re.search(r"<title>width (\d+)</title>", done.stdout)
+    assert measured, done.stdout[:500]
+    assert int(measured[1]) <= width
