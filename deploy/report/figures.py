@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from robot_wm.evaluation.results import ControllerResult, Evaluation
@@ -144,15 +144,15 @@ def prediction_error(model_m: NDArray[np.floating], copy_m: NDArray[np.floating]
     def draw(axes: Axes) -> None:
         axes.plot(ahead_s, 100 * copy_m, color=_COLOURS["random"], linestyle=_DASHES["random"], marker="v", ms=5)
         axes.plot(ahead_s, 100 * model_m, color=_COLOURS["model"], marker="o", ms=5)
-        ends = [(copy_m, "if nothing moved", "random"), (model_m, "predicted", "model")]
-        above = 8 if copy_m[-1] >= model_m[-1] else -14
-        for (values, text, colour), offset in zip(ends, (above, -6 - above), strict=True):
+        for values, text, colour in ((copy_m, "if nothing moved", "random"), (model_m, "predicted", "model")):
             axes.annotate(
-                text, (ahead_s[-1], 100 * values[-1]), (0, offset), textcoords="offset points",
-                ha="right", fontsize=10, color=_COLOURS[colour],
+                text, (ahead_s[-1], 100 * values[-1]), (9, 0), textcoords="offset points",
+                va="center", fontsize=10, color=_COLOURS[colour],
             )  # fmt: skip
+        axes.margins(x=0.05, y=0.15)
+        axes.set_xlim(right=1.45 * ahead_s[-1])
+        axes.set_xticks(ahead_s)
         axes.set(xlabel="seconds ahead", ylabel="error of the hand [cm]", ylim=(0, None))
-        axes.margins(y=0.15)
 
     return Figure(
         _svg("prediction", draw, height=2.8),
@@ -171,7 +171,10 @@ def curve(key: str, title: str, steps: Sequence[float], values: Sequence[float],
     def draw(axes: Axes) -> None:
         axes.plot(steps, values_n, color=_COLOURS["model"], linewidth=1.6)
         axes.set(xlabel="training step", yscale="log" if logarithmic else "linear")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        if logarithmic:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(4))
 
     return Figure(

@@ -160,12 +160,10 @@ _LABELS = {
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
+    """Seconds as people say them, in one piece (the spaces do not break)."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+        return f"{seconds:.1f}\u00a0s" if seconds < 10 else f"{seconds:.0f}\u00a0s"
+    return f"{int(seconds // 60)}\u00a0min {int(seconds % 60):02d}\u00a0s"
 
 
 def _with_policy(page: str) -> str:
