@@ -48,16 +48,16 @@ class FlightLog:
     """Writes episodes to a folder."""
 
     def __init__(self, folder: Path, spec: ControllerSpec):
-        """`folder` is made if need be; episodes already in it are kept."""
+        """`folder` is made with the first episode; episodes already in it are kept."""
         self._folder = folder
         self._row = np.zeros((), _row_type(spec.height, spec.width, len(spec.proprio), spec.command.dim))
         self._file: int | None = None
         self._path: Path | None = None
-        folder.mkdir(parents=True, exist_ok=True)
 
     def begin(self) -> Path:
         """Start the next episode; returns its file."""
         self.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
         row = self._row.dtype
         header = {"format": _FORMAT, "height": row["frame"].shape[0], "width": row["frame"].shape[1]}
         header |= {"proprio": row["state"].shape[0], "command": row["action"].shape[0]}
