@@ -68,8 +68,8 @@ def ingest(config: IngestConfig) -> Path:
             console.say(f"ingest: already done with the same inputs: {run.path}")
             return run.path
         started_s = time.monotonic()
-        for name, problem in intake.unreadable.items():
-            console.say(f"left out: {name}: {problem}")
+        for problem in intake.unreadable.values():
+            console.say(f"left out: {problem}")
         try:
             writer = LeRobotWriter(run.path / "dataset", intake.fps, intake.features, intake.robot_type)
             reports = _take_in(intake, writer, config.screening, run.path / _REPORTS)
@@ -145,7 +145,7 @@ def _count(intake: Intake, reports: Sequence[Mapping[str, Any]]) -> dict[str, in
         refused[part["reason"]] += part["frames"]
     return {
         "sources": len(intake.sources) + len(intake.unreadable),
-        "unreadable": len(intake.unreadable) + sum(report["error"] is not None for report in reports),
+        "left_out": len(intake.unreadable) + sum(report["error"] is not None for report in reports),
         "episodes": sum(report["episodes"] for report in reports),
         "frames": sum(report["frames"] for report in reports),
         **{f"{reason}_frames": refused[reason] for reason in ("black", "frozen", "short")},
@@ -179,7 +179,7 @@ def _draw(intake: Intake, dataset: LeRobotDataset, reports: Sequence[Mapping[str
         with contextlib.suppress(UserError):  # the end of a broken file, which is listed below
             tiles.append(Tile(source.image_at(middle_s), f"{part['reason']}: {part['frames']} frames", False))
     broken = [*intake.unreadable, *(report["source"] for report in reports if report["error"])]
-    tiles += [Tile(None, f"unreadable: {Path(name).name}", False) for name in _evenly(broken)]
+    tiles += [Tile(None, f"left out: {Path(name).name}", False) for name in _evenly(broken)]
     contact_sheet.write(path, tiles)
 
 

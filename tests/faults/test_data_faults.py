@@ -1,0 +1,171 @@
+"""Damaged datasets and video: each refused with one sentence that names the thing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from robot_wm.contracts.dataset import STATE, Feature, image_key
+from robot_wm.contracts.errors import UserError
+from robot_wm.data import video
+from robot_wm.data.lerobot import LeRobotDataset
+from robot_wm.data.lerobot_writer import LeRobotWriter
+from robot_wm.data.pack import PackSpec, build_pack
+from robot_wm.stages.ingest import IngestConfig, ingest
+
+INFO = "meta/info.json"
+EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+DATA = "data/chunk-000/file-001.parquet"
+MP4 = f"videos/{image_key('front')}/chunk-000/file-001.mp4"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, film) -> Path:
+    features = {image_key("front"): Feature("video", (64, 64, 3)), STATE: Feature("float32", (2,))}
+    with LeRobotWriter(tmp_path / "set", 5.0, features) as writer:
+        for episode in range(3):
+            writer.add_episode({STATE: np.ones((8, 2))}, {image_key("front"): film(8, seed=episode)})
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Where run folders go."""
+    return tmp_path / "runs"
+
+
+def cut(path: Path, share: float = 0.5) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def change(path: Path, **values: object) -> None:
+    info = json.loads((path / INFO).read_text())
+    (path / INFO).write_text(json.dumps(info | values))
+
+
+def change_rows(path: Path, change: Callable[[list[dict]], None]) -> None:
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def read_everything(path: Path) -> None:
+    found = LeRobotDataset(path)
+    for episode in range(found.num_episodes):
+        found.columns(episode)
+        found.frames(episode)
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no info": (lambda p: (p / INFO).unlink(), "is not a LeRobot dataset"),
+    "info cut": (lambda p: cut(p / INFO), "info.json is not valid JSON"),
+    "unknown version": (lambda p: change(p, codebase_version="v9.0"), "codebase_version is 'v9.0'"),
+    "more episodes promised": (lambda p: change(p, total_episodes=4), "total_episodes is 4, but meta/ lists 3"),
+    "fewer frames promised": (lambda p: change(p, total_frames=23), "total_frames is 23, but meta/ lists 24"),
+    "episodes cut": (lambda p: cut(p / EPISODES), "cannot be read as parquet"),
+    "no episodes": (lambda p: (p / EPISODES).unlink(), "total_episodes is 3, but meta/ lists 0"),
+    "episode twice": (
+        lambda p: change_rows(p / EPISODES, lambda r: r[2].update(episode_index=1)),
+        "meta/episodes lists 1 in place of 2",
+    ),
+    "negative length": (
+        lambda p: change_rows(p / EPISODES, lambda r: r[1].update(length=-8)),
+        "episode 1 has length -8",
+    ),
+    "length too long": (
+        lambda p: change_rows(p / EPISODES, lambda r: [r[1].update(length=9), r[2].update(length=7)]),
+        "holds 8 rows of episode 1, meta/ promises 9",
+    ),
+    "no video place": (
+        lambda p: change_rows(p / EPISODES, lambda r: [x.pop(f"videos/{image_key('front')}/file_index") for x in r]),
+        "lacks .*file_index",
+    ),
+    "data missing": (lambda p: (p / DATA).unlink(), r"file-001.parquet does not exist"),
+    "data cut": (lambda p: cut(p / DATA), "file-001.parquet cannot be read as parquet"),
+    "data empty": (lambda p: (p / DATA).write_bytes(b""), "file-001.parquet cannot be read as parquet"),
+    "column missing": (
+        lambda p: pq.write_table(pq.read_table(p / DATA).drop_columns([STATE]), p / DATA),
+        "file-001.parquet has no column 'observation.state'",
+    ),
+    "wrong shape": (
+        lambda p: change_rows(p / DATA, lambda r: r[3].update({STATE: [1.0]})),
+        r"observation.state of episode 1 is not of shape \(2,\)",
+    ),
+    "NaN": (
+        lambda p: change_rows(p / DATA, lambda r: r[5].update({STATE: [0.0, float("nan")]})),
+        "observation.state of episode 1 is not finite at row 5",
+    ),
+    "null": (
+        lambda p: change_rows(p / DATA, lambda r: r[2].update({STATE: [None, 0.0]})),
+        "observation.state of episode 1 is not finite at row 2",
+    ),
+    "video missing": (lambda p: (p / MP4).unlink(), "file-001.mp4 does not exist"),
+    "video cut": (lambda p: cut(p / MP4), "file-001.mp4 cannot be read as video"),
+    "video is text": (lambda p: (p / MP4).write_text("hello"), "file-001.mp4 cannot be read as video"),
+    "video too short": (lambda p: video.encode(p / MP4, video.decode(p / MP4)[:5], 5.0), "has no frame at 1.0000 s"),
+    "video at another rate": (lambda p: video.encode(p / MP4, video.decode(p / MP4), 5.1), r"no frame at 0\.2000 s"),
+    "data outside": (
+        lambda p: change(p, data_path="../../{chunk_index}/{file_index}.parquet"),
+        "leaves the folder",
+    ),
+    "video outside": (lambda p: change(p, video_path="/etc/{video_key}/{file_index}.mp4"), "leaves the folder"),
+    "unknown place": (lambda p: change(p, data_path="data/{secret}.parquet"), "data_path is 'data/{secret}.parquet'"),
+    "no place": (lambda p: change(p, video_path=None), "video_path is None|does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named_in_one_sentence(dataset: Path, name: str) -> None:
+    damage, message = DAMAGES[name]
+    damage(dataset)
+    with pytest.raises(UserError, match=message) as caught:
+        read_everything(dataset)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["data cut", "NaN", "video cut"])
+def test_damage_stops_the_pack_and_leaves_no_half_of_it(dataset: Path, tmp_path: Path, name: str) -> None:
+    damage, message = DAMAGES[name]
+    damage(dataset)
+    with pytest.raises(UserError, match=message):
+        build_pack(dataset, PackSpec(), tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/pack.json"))
+
+
+def test_ingest_goes_on_without_the_damaged_episode(
+    dataset: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut(dataset / MP4)
+    found = LeRobotDataset(ingest(IngestConfig(str(dataset), out=str(runs))) / "dataset")
+    assert found.num_episodes == 2
+    assert "left out" in capsys.readouterr().err
+
+
+def test_ingest_of_broken_video_only(tmp_path: Path, runs: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no video"):
+        ingest(IngestConfig(str(tmp_path / "empty"), out=str(runs)))
+    (tmp_path / "a.mp4").write_bytes(b"\0" * 100)
+    with pytest.raises(UserError, match=r"a\.mp4 holds no readable video"):
+        ingest(IngestConfig(str(tmp_path / "a.mp4"), out=str(runs)))
+    assert not runs.joinpath("ingest").exists()
+
+
+def test_frames_before_a_break_are_kept(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / "broken.mp4"
+    video.encode(path, np.stack([np.roll(noise, shift, axis=0) for shift in range(40)]), 5.0)
+    data = bytearray(path.read_bytes())
+    middle, quarter = len(data) // 2, len(data) // 4
+    data[middle : middle + quarter] = bytes(quarter)
+    path.write_bytes(data)
+    found = LeRobotDataset(ingest(IngestConfig(str(path), size=64, out=str(runs))) / "dataset")
+    assert found.num_episodes == 1
+    assert 15 <= found.episode_length(0) < 25
+    assert "left out" in capsys.readouterr().err
