@@ -1,0 +1,159 @@
+"""FetchReach-v4 as it is, behind the command interface, with its task, its twin and the oracle."""
+
+import numpy as np
+import pytest
+
+from sims import oracle, robots
+from sims.tasks import ReachTask
+from sims.twin import Truth, Twin
+from tests.small_bodies import fetch, planar_arm
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    with robots.load(fetch()) as found:
+        yield found
+
+
+@pytest.fixture
+def start(simulation):
+    simulation.reset(0)
+    return simulation
+
+
+def test_commands_are_metres_per_second(start):
+    before = start.end_effector()
+    for _ in range(5):
+        np.testing.assert_array_equal(start.step(np.array([0.25, 0.0, 0.0])), [0.25, 0, 0])
+    moved = start.end_effector() - before
+    assert 0.025 < moved[0] < 0.055  # 0.2 s at 0.25 m/s, and the environment's arm lags behind its target
+    assert np.abs(moved[1:]).max() < 0.005
+    assert start.proprio()[3] == pytest.approx(moved[0] / 0.2, rel=0.3)
+    np.testing.assert_allclose(start.step(np.array([9.0, 0, 0])), [1.25, 0, 0])
+
+
+def test_rollout_is_what_the_environment_does(start):
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        start.step(rng.uniform(-1, 1, 3))
+    state = start.state()
+    commands_NKU = rng.uniform(-2, 2, (3, 6, 3))
+    foretold = start.rollout(commands_NKU)
+    np.testing.assert_array_equal(start.state(), state)
+    for commands_KU, foretold_K3 in zip(commands_NKU, foretold, strict=True):
+        start.restore(state)
+        for command_U, position in zip(commands_KU, foretold_K3, strict=True):
+            start.step(command_U)
+            np.testing.assert_allclose(start.end_effector(), position, atol=1e-9)
+
+
+def test_the_picture_hides_the_target(simulation):
+    frames, goals = [], []
+    for seed in (3, 4):
+        simulation.reset(seed)
+        frames.append(simulation.frame())
+        goals.append(simulation.goal_m)
+    assert np.linalg.norm(goals[0] - goals[1]) > 0.02
+    np.testing.assert_array_equal(frames[0], frames[1])
+
+
+def test_a_centimetre_changes_the_picture(start):
+    before = start.frame().astype(int)
+    for _ in range(2):
+        start.step(np.array([0.0, 0.125, 0.0]))
+    for _ in range(4):
+        start.step(np.zeros(3))
+    changed = np.abs(start.frame() - before).max(-1) > 20
+    assert changed.mean() > 0.003
+
+
+def test_pairs_are_the_environments_own_goals_unsolved_and_shown(simulation):
+    task = ReachTask(simulation)
+    pairs = task.pairs(3, seed=500)
+    assert [p.seed for p in pairs] == sorted({p.seed for p in pairs})
+    assert task.threshold_m == 0.05
+    for pair in pairs:
+        task.start(pair)
+        np.testing.assert_allclose(simulation.goal_m, pair.goal_position_m)
+        assert task.distance_m(pair) == pytest.approx(pair.start_distance_m)
+        assert not task.success(pair)
+        assert np.abs(simulation.frame().astype(int) - pair.goal_frame).max() > 60
+    again = task.pairs(3, seed=500)
+    for pair, same in zip(pairs, again, strict=True):
+        np.testing.assert_array_equal(pair.goal_frame, same.goal_frame)
+        np.testing.assert_array_equal(pair.start_state, same.start_state)
+
+
+def test_oracle_reaches_and_rests_where_holding_still_does_not(simulation):
+    task = ReachTask(simulation)
+    pair = task.pairs(1, seed=900)[0]
+    rng = np.random.default_rng(0)
+    task.start(pair)
+    for _ in range(4):
+        chunk_KU = oracle.plan(simulation, pair.goal_position_m, rng=rng)
+        assert chunk_KU.shape == (5, 3)
+        for command_U in chunk_KU:
+            simulation.step(command_U)
+    assert task.success(pair)
+    task.start(pair)
+    for _ in range(20):
+        simulation.step(np.zeros(3))
+    assert not task.success(pair)
+
+
+def test_twin_without_severity_is_the_simulation(start):
+    twin = Twin(start)
+    observation = twin.read()
+    np.testing.assert_array_equal(observation.frame_YXC, start.frame())
+    np.testing.assert_array_equal(observation.proprio_P, start.proprio())
+    before_s = twin.now()
+    np.testing.assert_array_equal(twin.write(np.array([9.0, 0, 0])), [1.25, 0, 0])
+    assert twin.now() - before_s == pytest.approx(0.04)
+    assert observation.time_s == before_s
+    assert twin.truth == Truth()
+
+
+def test_twin_with_severity_hides_a_shifted_noisy_camera_that_repeats(start):
+    state = start.state()
+
+    def seen():
+        start.restore(state)
+        twin = Twin(start, severity=1.0, seed=3)
+        frames = [twin.read().frame_YXC]
+        twin.write(np.array([1.0, 0, 0]))
+        frames.append(twin.read().frame_YXC)
+        twin.close()
+        return np.stack(frames), twin.truth
+
+    first, truth = seen()
+    second, _ = seen()
+    np.testing.assert_array_equal(first, second)
+    assert truth != Truth()
+    start.restore(state)
+    assert np.abs(first[0].astype(int) - start.frame()).mean() > 3
+
+
+def test_twin_delays_commands_and_drops_frames(tmp_path):
+    with robots.load(planar_arm(tmp_path)) as arm:
+        twin = Twin(arm, severity=1.0)
+        delay = twin.truth.latency_ticks
+        assert delay == 3
+        home = arm.reference()
+        ages_s = []
+        for tick in range(40):
+            np.testing.assert_allclose(twin.write(np.array([0.5, 0.5])), 0.5)
+            np.testing.assert_allclose(arm.reference(), home if tick < delay else 0.5)
+            ages_s.append(twin.now() - twin.read().time_s)
+        assert 0 < np.mean(np.array(ages_s) > 0) < 0.6
+
+
+def test_reach_works_for_a_body_of_ones_own(tmp_path):
+    with robots.load(planar_arm(tmp_path)) as arm:
+        task = ReachTask(arm, max_steps=32)
+        pair = task.pairs(2, seed=0)[1]
+        task.start(pair)
+        rng = np.random.default_rng(0)
+        for _ in range(8):
+            for command_U in oracle.plan(arm, pair.goal_position_m, rng=rng):
+                arm.step(command_U)
+        assert task.success(pair)

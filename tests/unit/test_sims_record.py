@@ -1,0 +1,106 @@
+"""record: what it writes, that it resumes, and that it does not matter which process recorded what."""
+
+import numpy as np
+import pytest
+
+from robot_wm.contracts.dataset import ACTION, HAND, OBJECT, STATE
+from robot_wm.contracts.run import read_run
+from robot_wm.data.lerobot import LeRobotDataset
+from sims import robots
+from sims.behaviours import babble
+from sims.recording import BodyLog, SceneVideo
+from sims.stages import record as stage
+from sims.stages.record import RecordConfig, record
+from tests.small_bodies import fetch, planar_arm
+
+INTERFACES = ("joint_position", "joint_velocity", "joint_torque")
+
+
+def test_arms_are_filmed_without_actions_and_a_second_run_says_so(tmp_path):
+    config = RecordConfig(out=str(tmp_path), episodes=3, frames_per_episode=5, size=32, workers=2)
+    path = record(config)
+    dataset = LeRobotDataset(path / "dataset")
+    assert dataset.num_episodes == 3
+    assert dataset.info.fps == 5
+    assert not {ACTION, STATE} & set(dataset.info.features)
+    assert dataset.frames(2).shape == (5, 32, 32, 3)
+    direct = SceneVideo(config.seed, 32, 0.2).episode(2, 5)  # recorded here, not in a worker
+    np.testing.assert_array_equal(dataset.columns(2)[HAND], direct.columns[HAND])
+    assert dataset.columns(2)[OBJECT].shape == (5, 3)
+    metrics = read_run(path, "record").metrics
+    assert metrics["frames"] == 15
+    assert record(config) == path
+
+
+def test_interrupted_recording_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    config = RecordConfig(out=str(tmp_path), episodes=3, frames_per_episode=3, size=32, workers=1)
+    episodes = stage._episodes
+
+    def stop_after_one(*arguments):
+        yield next(iter(episodes(*arguments)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "_episodes", stop_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        record(config)
+    done = []
+    monkeypatch.setattr(stage, "_episodes", lambda c, n, first: done.append(first) or episodes(c, n, first))
+    path = record(config)
+    assert done == [1]
+    dataset = LeRobotDataset(path / "dataset")
+    for index in range(3):
+        expected = SceneVideo(0, 32, 0.2).episode(index, 3).columns[HAND]
+        np.testing.assert_array_equal(dataset.columns(index)[HAND], expected)
+
+
+def test_calibration_log_has_exactly_the_transitions_asked_for(tmp_path):
+    body = planar_arm(tmp_path)
+    path = record(RecordConfig(out=str(tmp_path), embodiment=body, transitions=7, transitions_per_episode=3, workers=1))
+    dataset = LeRobotDataset(path / "dataset")
+    rows = [dataset.episode_length(i) for i in range(dataset.num_episodes)]
+    assert rows == [13, 13, 5]
+    assert sum((n - 1) // body.frame_skip for n in rows) == 7
+    assert dataset.info.fps == body.control_rate_hz
+    assert dataset.info.features[STATE].names[0] == "shoulder_position"
+    assert np.abs(np.diff(dataset.columns(0)[ACTION], axis=0)).max() <= body.safety.max_step + 1e-6
+    assert read_run(path).embodiment_sha256 == body.digest()
+
+
+def test_rows_pair_what_was_seen_with_the_command_sent_next(tmp_path):
+    log = BodyLog(planar_arm(tmp_path), seed=4)
+    columns = log.episode(0, 3).columns
+    with robots.load(planar_arm(tmp_path)) as arm:
+        rng = np.random.default_rng([4, 0])
+        arm.reset(int(rng.integers(2**31)))
+        for state, command in zip(columns[STATE], columns[ACTION], strict=True):
+            np.testing.assert_allclose(arm.proprio(), state, atol=1e-5)
+            arm.step(command.astype(np.float64))
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_babble_keeps_its_limits_and_moves(tmp_path, interface):
+    with robots.load(planar_arm(tmp_path, interface)) as arm:
+        command, places, before = arm.command, [], arm.reference()
+        for command_U in babble(arm, 200, np.random.default_rng(0)):
+            assert (command_U >= np.asarray(command.low) - 1e-12).all()
+            assert (command_U <= np.asarray(command.high) + 1e-12).all()
+            assert (np.abs(command_U - before) <= np.asarray(command.max_step) + 1e-12).all()
+            before = arm.step(command_U)
+            places.append(arm.end_effector())
+        assert np.ptp(places, axis=0)[:2].min() > 0.15
+
+
+def test_babble_covers_the_goals_of_fetch_reach_and_stops_now_and_then():
+    with robots.load(fetch()) as simulation:
+        places, commands = [], []
+        for episode in range(6):
+            simulation.reset(episode)
+            for command_U in babble(simulation, 125, np.random.default_rng(episode)):
+                commands.append(simulation.step(command_U))
+                places.append(simulation.end_effector() - simulation.start_m)
+    octants = {tuple(p > 0) for p in np.array(places) if (np.abs(p) < 0.15).all() and (np.abs(p) > 0.05).all()}
+    assert len(octants) == 8
+    assert np.abs(places).max() < 0.3
+    speeds = np.abs(commands).max(1)
+    assert 0.02 < (speeds == 0).mean() < 0.4
+    assert speeds.max() > 1.0
