@@ -1,14 +1,17 @@
 """The OpenGL backend for headless rendering: chosen in one place, before mujoco is imported."""
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
+from typing import Any
 
 from robot_wm.contracts.errors import UserError
 
 CANDIDATES = ("egl", "osmesa")  # EGL first: it finds a GPU where there is one, and software rendering where not
 _VARIABLE = "MUJOCO_GL"
+_CONTEXT_PX = (16, 16)  # frames go to buffers of their own size
 _PROBE = """
 import mujoco
 model = mujoco.MjModel.from_xml_string("<mujoco/>")
@@ -23,25 +26,38 @@ def prepare() -> None:
 
     Physics needs no backend. The first frame does, and `choose_backend` explains then.
     """
-    if sys.platform != "linux" or os.environ.get(_VARIABLE) or "mujoco" in sys.modules:
-        return
-    backend = _first_that_renders()
-    if backend is not None:
-        os.environ[_VARIABLE] = backend  # inherited by worker processes, which then need no probe
+    if sys.platform == "linux" and not os.environ.get(_VARIABLE):
+        backend = _first_that_renders()
+        if backend is not None:
+            os.environ[_VARIABLE] = backend  # inherited by worker processes, which then need no probe
 
 
 def choose_backend() -> str:
-    """The backend that mujoco renders with ("egl", "osmesa", what the user has set, or the system's own).
+    """The backend that frames are drawn with: "egl", "osmesa", what the user has set, or the system's own.
 
     Raises:
         UserError: nothing on this machine can render.
     """
     prepare()
-    if sys.platform != "linux" or "mujoco" in sys.modules:
-        return os.environ.get(_VARIABLE) or "default"
-    if not os.environ.get(_VARIABLE):
-        raise unavailable("neither EGL nor OSMesa renders a frame")
-    return os.environ[_VARIABLE]
+    chosen = os.environ.get(_VARIABLE)
+    if not chosen and sys.platform == "linux":
+        raise unavailable("neither EGL nor OSMesa draws a frame")
+    return chosen or "default"
+
+
+def new_context() -> Any:
+    """A context of the chosen backend, even when someone imported mujoco before MUJOCO_GL was set.
+
+    Raises:
+        UserError: the backend cannot make one.
+    """
+    backend = choose_backend()
+    try:
+        if backend in CANDIDATES:
+            return importlib.import_module(f"mujoco.{backend}").GLContext(*_CONTEXT_PX)
+        return importlib.import_module("mujoco").GLContext(*_CONTEXT_PX)
+    except (RuntimeError, AttributeError, ImportError) as error:
+        raise unavailable(error) from None
 
 
 def unavailable(reason: object) -> UserError:

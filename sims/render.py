@@ -59,7 +59,10 @@ class Renderer:
         if key not in self._uploads:
             size = self._model.vis.global_
             size.offheight, size.offwidth = height, width
-            self._uploads[key] = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            try:
+                self._uploads[key] = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            except mujoco.FatalError as error:
+                raise gl.unavailable(error) from None
         return self._uploads[key]
 
     def close(self) -> None:
@@ -124,10 +127,6 @@ def _make_current() -> None:
     """One OpenGL context per thread, for all its models: a context takes longer to make than a hundred frames."""
     context = getattr(_local, "context", None)
     if context is None:
-        gl.choose_backend()
-        try:
-            context = _local.context = mujoco.GLContext(16, 16)  # frames go to buffers of their own size
-        except (RuntimeError, AttributeError, ImportError, mujoco.FatalError) as error:
-            raise gl.unavailable(error) from None
+        context = _local.context = gl.new_context()
         atexit.register(context.free)  # while OpenGL is still loaded
     context.make_current()
