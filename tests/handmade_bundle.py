@@ -1,8 +1,9 @@
 """A controller bundle written by hand, so that tests of the runtime need neither torch nor training.
 
 Latent: mean colour of the frame, 0 to 1, so that a frame of one colour has a known latent. Command: the goal's colour
-minus the frame's, times two, plus the first two entries of proprio, plus a little of the first noise draw. Cost: sum of
-the reference command. Uncertainty: sum of the oldest latent of the history. The next warm start counts plans.
+minus the frame's, times two, plus the first two entries of proprio, plus a little of the first noise draw and of the
+warm start. Cost: sum of the reference command. Uncertainty: sum of the oldest latent of the history. The next warm
+start counts plans.
 """
 
 from dataclasses import replace
@@ -17,7 +18,7 @@ from robot_wm.contracts.bundle import ENCODE_FILE, PLAN_FILE, SPEC_FILE, Control
 from robot_wm.contracts.embodiment import CommandSpace, Interface, Safety
 
 SIDE, NUM_PROPRIO = 8, 4
-NOISE_GAIN = 0.001
+NOISE_GAIN, WARM_GAIN = 0.001, 0.0001
 
 ENCODE = f"""<ir_version: 10, opset_import: ["" : 20]>
 encode (uint8[1,{SIDE},{SIDE},3] frame) => (float[1,3] latent)
@@ -33,7 +34,8 @@ plan (float[1,2,3] history, float[1,3] goal, float[1,{NUM_PROPRIO}] proprio, flo
       float[1,2,5,3,2] noise)
   => (float[1,4,2] command, float[1] cost, float[1] uncertainty, float[1,3,2] next_warm)
 <int64 newest = {{1}}, int64 oldest = {{0}}, int64[1] start = {{0}}, int64[1] stop = {{2}}, int64[1] axis = {{1}},
- float gain = {{2.0}}, float noise_gain = {{{NOISE_GAIN}}}, float one = {{1.0}}, int64[3] chunk = {{1, 4, 2}},
+ float gain = {{2.0}}, float noise_gain = {{{NOISE_GAIN}}},
+ float warm_gain = {{{WARM_GAIN}}}, float nothing = {{0.0}}, float one = {{1.0}}, int64[3] chunk = {{1, 4, 2}},
  int64 zero = {{0}}>
 {{
   latent = Gather<axis = 1>(history, newest)
@@ -47,12 +49,17 @@ plan (float[1,2,3] history, float[1,3] goal, float[1,{NUM_PROPRIO}] proprio, flo
   jitter = Mul(draw_u, noise_gain)
   moved = Add(wanted, proprio_u)
   shaken = Add(moved, jitter)
-  row = Unsqueeze(shaken, axis)
+  count = Gather<axis = 1>(warm, zero)
+  momentum = Mul(count, warm_gain)
+  all = Add(shaken, momentum)
+  row = Unsqueeze(all, axis)
   command = Expand(row, chunk)
   cost = ReduceSum<keepdims = 0>(reference, axis)
   first = Gather<axis = 1>(history, oldest)
   uncertainty = ReduceSum<keepdims = 0>(first, axis)
-  next_warm = Add(warm, one)
+  counted = Add(warm, one)
+  nothing_u = Mul(row, nothing)
+  next_warm = Add(counted, nothing_u)
 }}"""
 
 

@@ -223,20 +223,24 @@ def test_log_of_another_body_is_refused(controllable: Controllable, tmp_path: Pa
 
 
 NESTED = """<ir_version: 10, opset_import: ["" : 20, "own" : 1]>
-graph (float[2] x, bool[1] condition) => (float[2] y)
-{ y = own.Wrapper(x, condition) }
+graph (float[2] x, bool[1] condition, int64 count) => (float[2] y)
+{ y = own.Wrapper(x, condition, count) }
 <domain: "own", opset_import: ["" : 20]>
-Wrapper (x, condition) => (y)
+Wrapper (x, condition, count) => (y)
 {
   y = If (condition) <
-    then_branch = yes () => (float[2] a) { a = Identity(x) },
+    then_branch = yes () => (float[2] a) {
+      a = Loop (count, condition, x) <
+        body = turn (int64 i, bool go, float[2] v) => (bool on, float[2] w) { on = Identity(go) w = Neg(v) }
+      >
+    },
     else_branch = no () => (float[2] b) { b = Neg(x) }
   >
 }"""
 
 
 def test_control_flow_is_found_in_functions_and_nested_graphs() -> None:
-    with pytest.raises(UserError, match=r"plan.onnx contains If\. Unroll"):
+    with pytest.raises(UserError, match=r"plan.onnx contains If, Loop\. Unroll"):
         check_unrolled(onnx.parser.parse_model(NESTED), "plan.onnx")
     assert {"Loop", "If", "Scan"} <= CONTROL_FLOW
 

@@ -8,7 +8,7 @@ import pytest
 from deploy.runtime.controller import Controller
 from deploy.runtime.graph import choose_providers
 from robot_wm.contracts.errors import UserError
-from tests.handmade_bundle import NOISE_GAIN, SIDE, colour, make_spec, write_bundle
+from tests.handmade_bundle import NOISE_GAIN, SIDE, WARM_GAIN, colour, make_spec, write_bundle
 
 STILL = np.zeros(4, np.float32)
 
@@ -67,6 +67,17 @@ def test_same_seed_same_commands(bundle: Path) -> None:
     assert not np.array_equal(flown, fly(first)), "noise runs on"
     first.reset(seed=7)
     assert np.array_equal(flown, fly(first)), "noise starts again"
+
+
+def test_next_plan_is_warm_started_by_the_last_one(bundle: Path) -> None:
+    """The handmade planner counts its plans in the warm start, and adds a little of the count to its commands."""
+    warm, cold = Controller(bundle, seed=7), Controller(bundle, seed=7)
+    for controller in (warm, cold):
+        controller.set_goal(colour(0, 0, 0))
+        controller.step(colour(0, 0, 0), STILL)
+    cold.reset()
+    difference_KU = warm.step(colour(0, 0, 0), STILL).command_KU - cold.step(colour(0, 0, 0), STILL).command_KU
+    assert difference_KU == pytest.approx(np.full((4, 2), WARM_GAIN), rel=1e-3)
 
 
 def test_nan_does_not_live_on(controller: Controller) -> None:
