@@ -56,7 +56,9 @@ def new_context() -> Any:
         if backend in CANDIDATES:
             return importlib.import_module(f"mujoco.{backend}").GLContext(*_CONTEXT_PX)
         return importlib.import_module("mujoco").GLContext(*_CONTEXT_PX)
-    except (RuntimeError, AttributeError, ImportError) as error:
+    except AttributeError:  # MUJOCO_GL=disable, or EGL without its library
+        raise unavailable("it offers no context") from None
+    except (RuntimeError, ImportError) as error:
         raise unavailable(error) from None
 
 

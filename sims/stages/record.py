@@ -6,7 +6,8 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,10 @@ def record(config: RecordConfig) -> Path:
         UserError: a count that is not positive, a body that does not load, or no OpenGL backend.
     """
     _check(config)
-    gl.choose_backend()
+    gl.new_context().free()  # a machine that cannot render is refused before a run folder appears
     source = _source(config)
-    with open_run(Path(config.out), "record", config.name, config) as run:
+    same_data = replace(config, workers=0)  # how many processes share the work makes no other run of it
+    with open_run(Path(config.out), "record", config.name, same_data) as run:
         if run.complete:
             console.say(f"already recorded: {run.path}")
             return run.path
@@ -132,6 +134,11 @@ def _episodes(config: RecordConfig, lengths: Sequence[int], first: int) -> Itera
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"one of {num_workers} recording processes died, which mostly means too little memory",
+                "Give fewer workers and run the same command again: it goes on after the last complete episode",
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -217,3 +217,19 @@ def test_backend_that_cannot_render_is_named(tmp_path):
         MUJOCO_GL="disable",
     )
     assert "MUJOCO_GL=disable cannot render" in printed
+
+
+def test_recording_without_a_backend_leaves_no_run_behind(tmp_path):
+    printed = in_a_process(
+        f"""
+        from robot_wm.contracts.errors import UserError
+        from sims.stages.record import RecordConfig, record
+        try:
+            record(RecordConfig(out={str(tmp_path / "runs")!r}))
+        except UserError as error:
+            print(error)
+        """,
+        MUJOCO_GL="disable",
+    )
+    assert "cannot render" in printed
+    assert not (tmp_path / "runs").exists()

@@ -1,9 +1,13 @@
 """record: what it writes, that it resumes, and that it does not matter which process recorded what."""
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from robot_wm.contracts.dataset import ACTION, HAND, OBJECT, STATE
+from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
 from robot_wm.data.lerobot import LeRobotDataset
 from sims import robots
@@ -104,3 +108,18 @@ def test_babble_covers_the_goals_of_fetch_reach_and_stops_now_and_then():
     speeds = np.abs(commands).max(1)
     assert 0.02 < (speeds == 0).mean() < 0.4
     assert speeds.max() > 1.0
+
+
+def test_a_recording_process_that_dies_is_reported_and_can_be_resumed(tmp_path, monkeypatch):
+    config = RecordConfig(out=str(tmp_path), episodes=2, frames_per_episode=2, size=16, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_record_episode", _die)
+        with pytest.raises(UserError, match="recording processes died"):
+            record(config)
+    path = record(replace(config, workers=2))
+    assert LeRobotDataset(path / "dataset").num_episodes == 2
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def _die(index, length):
+    os._exit(9)
