@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import robot_wm
 
-_KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w]*):(?: +(?P<value>.*?))?(?:(?:^|\s+)#\s*(?P<comment>.*))?$")
+_KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w]*):(?: +(?P<value>[^#\s].*?))?(?:\s+#\s*(?P<comment>.*))?$")
 _DEFAULT = re.compile(
     r"^\s*- /?(?P<group>[\w/]+)(?:@(?P<package>[\w.]+))?(?:: *(?P<choice>[\w.-]+))?\s*(?:#\s*(?P<comment>.*))?$"
 )
@@ -21,6 +21,11 @@ class Key(NamedTuple):
     name: str
     default: str
     comment: str
+
+    @property
+    def shown(self) -> str:
+        """As it would be typed; a group of keys has no value of its own."""
+        return f"{self.name}={self.default}" if self.default else self.name
 
 
 def configs_dir() -> Path:
@@ -48,12 +53,12 @@ def stage(name: str, does: str, example: str, config_dirs: Sequence[Path] = ()) 
     path = configs_dir() / "stage" / f"{name}.yaml"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     columns = min(shutil.get_terminal_size((120, 24)).columns, 120)
-    keys = list(read_keys(text, config_dirs))
-    width = min(max((len(f"{k.name}={k.default}") for k in keys), default=0), columns // 2) + 2
+    keys = [key for key in read_keys(text, config_dirs) if not key.default.startswith("${")]  # those follow another
+    width = min(max((len(k.shown) for k in keys), default=0), columns // 2) + 2
     lines = [f"usage: robot-wm {name} [key=value ...] [--config-dir FOLDER]", ""]
     lines += [*textwrap.wrap(_head(text) or f"{does}.", columns), "", "keys and their defaults (??? must be given):"]
     for key in keys:
-        start = f"  {key.name}={key.default}".ljust(width + 2)
+        start = f"  {key.shown}".ljust(width + 2)
         wrapped = textwrap.wrap(key.comment, max(columns - width - 2, 30)) or [""]
         if len(start) > width + 2:
             lines.append(start)
@@ -88,6 +93,10 @@ def _group(found: re.Match[str], config_dirs: Sequence[Path]) -> Iterator[Key]:
         return
     comment = ". ".join(c for c in (found["comment"], f"One of: {', '.join(choices(group, config_dirs))}") if c)
     yield Key(package or group, choice or "", comment)
+    path = configs_dir() / group / f"{choice}.yaml"
+    if group != "embodiment" and path.is_file():  # a body's values are explained in its own file
+        for key in read_keys(path.read_text(encoding="utf-8")):
+            yield key._replace(name=f"{package or group}.{key.name}")
 
 
 def _head(text: str) -> str:
