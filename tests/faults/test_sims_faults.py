@@ -118,7 +118,8 @@ def test_fetch_at_a_rate_that_it_does_not_run_at():
         robots.load(type(fetch())(**values))
 
 
-def test_body_that_becomes_unstable_is_named(tmp_path):
+def test_body_that_becomes_unstable_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo leaves its MUJOCO_LOG.TXT in the current folder
     body = edited(tmp_path, 'kp="60" kv="6"', 'kp="6e9"')
 
     def shake(arm):
