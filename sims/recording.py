@@ -150,7 +150,8 @@ def film(scene: Scene, rng: np.random.Generator, frames: int, step_s: float) -> 
                 data.ctrl[servos] = inverse.joints
                 mujoco.mj_step(model, data, nstep=substeps)
             mujoco.mj_kinematics(model, data)
-            if not np.isfinite(data.qpos).all() or np.linalg.norm(hand - target_m) > _LOST_M:
+            diverged = data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number > 0  # MuJoCo has then reset the state
+            if diverged or np.linalg.norm(hand - target_m) > _LOST_M:
                 return None
     finally:
         renderer.close()
