@@ -107,7 +107,7 @@ def demo(config: DemoConfig) -> Path:
     values = _values(config)
     for step, given in values.items():
         _settings(step, given, {name: Path("later") for name in STEPS})
-    if config.video and not Path(config.video).exists():
+    if config.video and not Path(config.video).expanduser().exists():
         raise UserError(f"video {config.video} does not exist", "Give a video file, a folder of them, or a dataset")
     started_s = time.monotonic()
     runs = _run(values)
@@ -127,7 +127,7 @@ def _values(config: DemoConfig) -> dict[str, dict[str, Any]]:
     """The values of every step that this demo has."""
     values = {
         "record": config.record,
-        "ingest": {**config.ingest, "data": config.video},
+        "ingest": {**config.ingest, "data": str(Path(config.video or "").expanduser())},
         "pretrain": config.pretrain,
         "log": config.log,
         "calibrate": config.calibrate,
