@@ -137,29 +137,45 @@ def latencies(controller: ControllerResult, deadline_s: float) -> Figure:
     )
 
 
-def prediction_error(model_m: NDArray[np.floating], copy_m: NDArray[np.floating], step_s: float) -> Figure:
-    """Error of the predicted hand position by time ahead, (k,) [m], beside repeating the last frame."""
-    ahead_s = step_s * np.arange(1, len(model_m) + 1)
+@dataclass(frozen=True)
+class Quantity:
+    """What a body feels of its own place: in words, with the unit shown and how many of it make one SI unit."""
+
+    what: str
+    unit: str
+    per_si: float
+
+
+HAND = Quantity("hand", "cm", 100.0)
+JOINTS = Quantity("joints", "rad", 1.0)
+
+
+def prediction_error(
+    model_k: NDArray[np.floating], copy_k: NDArray[np.floating], step_s: float, quantity: Quantity
+) -> Figure:
+    """Error of the predicted `quantity` by time ahead, (k,) [SI], beside repeating what was last felt."""
+    ahead_s = step_s * np.arange(1, len(model_k) + 1)
+    predicted, copied = quantity.per_si * model_k, quantity.per_si * copy_k
 
     def draw(axes: Axes) -> None:
-        axes.plot(ahead_s, 100 * copy_m, color=_COLOURS["random"], linestyle=_DASHES["random"], marker="v", ms=5)
-        axes.plot(ahead_s, 100 * model_m, color=_COLOURS["model"], marker="o", ms=5)
-        for values, text, colour in ((copy_m, "if nothing moved", "random"), (model_m, "predicted", "model")):
+        axes.plot(ahead_s, copied, color=_COLOURS["random"], linestyle=_DASHES["random"], marker="v", ms=5)
+        axes.plot(ahead_s, predicted, color=_COLOURS["model"], marker="o", ms=5)
+        for values, text, colour in ((copied, "if nothing moved", "random"), (predicted, "predicted", "model")):
             axes.annotate(
-                text, (ahead_s[-1], 100 * values[-1]), (9, 0), textcoords="offset points",
+                text, (ahead_s[-1], values[-1]), (9, 0), textcoords="offset points",
                 va="center", fontsize=10, color=_COLOURS[colour],
             )  # fmt: skip
         axes.margins(x=0.05, y=0.15)
         axes.set_xlim(right=1.45 * ahead_s[-1])
         axes.set_xticks(ahead_s)
-        axes.set(xlabel="seconds ahead", ylabel="error of the hand [cm]", ylim=(0, None))
+        axes.set(xlabel="seconds ahead", ylabel=f"error of the {quantity.what} [{quantity.unit}]", ylim=(0, None))
 
     return Figure(
         _svg("prediction", draw, height=2.8),
-        f"Line plot: {ahead_s[-1]:.1f} s ahead the predicted hand position is off by {100 * model_m[-1]:.1f} cm, "
-        f"against {100 * copy_m[-1]:.1f} cm for assuming that nothing moves.",
-        "How far the predicted hand is from the true one, by how far ahead the model looks, on data it was not fitted "
-        "to; beside it the error of assuming that nothing moves.",
+        f"Line plot: {ahead_s[-1]:.1f} s ahead the predicted position of the {quantity.what} is off by "
+        f"{predicted[-1]:.2g} {quantity.unit}, against {copied[-1]:.2g} {quantity.unit} if nothing moved.",
+        f"How far the predicted position of the {quantity.what} is from the true one, by how far ahead the model looks,"
+        " on data it was not fitted to; beside it the error of assuming that nothing moves.",
     )
 
 

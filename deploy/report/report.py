@@ -105,7 +105,8 @@ def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
     }
     step_s = _step_s(stages, evaluation)
     if "calibrate" in stages:
-        context["strips"], context["prediction"] = sections.strips(stages["calibrate"].path, step_s)
+        quantity = figures.HAND if _feels_hand(stages["calibrate"]) else figures.JOINTS
+        context["strips"], context["prediction"] = sections.strips(stages["calibrate"].path, step_s, quantity)
     if evaluation is not None:
         context |= _results(stages["evaluate"].path, evaluation, step_s)
     return context
@@ -126,6 +127,12 @@ def _results(path: Path, evaluation: Evaluation, step_s: float) -> dict[str, Any
         "ticks_total": evaluation.ticks * len(model.episodes) if model is not None else 0,
         "duration_s": evaluation.ticks * evaluation.step_s,
     }
+
+
+def _feels_hand(calibrate: Stage) -> bool:
+    """Whether the body's proprio is the place of its hand [m] rather than of its joints [rad]."""
+    body = calibrate.manifest.config.get("embodiment")
+    return isinstance(body, dict) and body.get("interface") == "end_effector_velocity"
 
 
 def _guards(model: ControllerResult) -> list[tuple[str, int]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deploy.report import figures, words
-from deploy.report.figures import Figure
+from deploy.report.figures import Figure, Quantity
 from deploy.report.media import Clip, Picture, clip, picture
 from robot_wm.contracts import files
 from robot_wm.contracts.run import MANIFEST, Manifest, read_run
@@ -174,7 +174,7 @@ def attempts(path: Path, evaluation: Evaluation) -> list[Attempt]:
     return found
 
 
-def strips(path: Path, step_s: float, most: int = 3) -> tuple[list[Strip], Figure | None]:
+def strips(path: Path, step_s: float, quantity: Quantity, most: int = 3) -> tuple[list[Strip], Figure | None]:
     """Filmstrips and error plot from a calibrate run's `prediction.npz`; empty where there is none."""
     file = path / "prediction.npz"
     if not file.is_file():
@@ -194,7 +194,7 @@ def strips(path: Path, step_s: float, most: int = 3) -> tuple[list[Strip], Figur
             )
     if not {"error_by_step_m", "copy_error_by_step_m"} <= set(arrays):
         return found, None
-    return found, figures.prediction_error(arrays["error_by_step_m"], arrays["copy_error_by_step_m"], step_s)
+    return found, figures.prediction_error(arrays["error_by_step_m"], arrays["copy_error_by_step_m"], step_s, quantity)
 
 
 def curves(path: Path) -> list[Figure]:

@@ -20,7 +20,7 @@ from robot_wm.evaluation import results
 from robot_wm.evaluation.results import Episode, Evaluation, Video
 
 MALICIOUS = "<script>alert(1)</script>\"'&"
-EMBODIMENT = {"name": "arm", "control_rate_hz": 25, "frame_skip": 5}
+EMBODIMENT = {"name": "arm", "interface": "end_effector_velocity", "control_rate_hz": 25, "frame_skip": 5}
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
