@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 8  # pixels between camera and goal
-STRIP = 40  # pixels of the line of text below
+STRIP = 40  # pixels of the line of text above: below, a player's controls would cover it
 _GROUND, _INK, _FAINT, _REACHED = (20, 23, 27), (233, 235, 238), (166, 174, 184), (79, 214, 176)
 
 
@@ -30,11 +30,11 @@ def compose(
     height, width = camera_YXC.shape[:2]
     size = (2 * width + GAP, height + STRIP)
     canvas = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), _GROUND)
-    canvas.paste(Image.fromarray(camera_YXC), (0, 0))
+    canvas.paste(Image.fromarray(camera_YXC), (0, STRIP))
     goal = Image.fromarray(np.ascontiguousarray(goal_YXC)).resize((width, height), Image.Resampling.BICUBIC)
-    canvas.paste(goal, (width + GAP, 0))
+    canvas.paste(goal, (width + GAP, STRIP))
     draw = ImageDraw.Draw(canvas)
-    middle = height + STRIP // 2
+    middle = STRIP // 2
     state = f"{100 * distance_m:.1f} cm left" + (" · reached" if reached else "")
     draw.text((8, middle), f"{time_s:.1f} s", fill=_FAINT, font=_font(), anchor="lm")
     draw.text((width - 4, middle), state, fill=_REACHED if reached else _INK, font=_font(), anchor="rm")

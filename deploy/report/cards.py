@@ -82,7 +82,8 @@ def _pack(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
     megabytes = sum((bundle.path / name).stat().st_size for name in (ENCODE_FILE, PLAN_FILE)) / 1e6
     facts = [f"two files, {megabytes:.1f} MB"]
     if bundle.spec.parity:
-        facts.append(f"largest difference {max(bundle.spec.parity.values()):.0e}")
+        largest = np.format_float_positional(max(bundle.spec.parity.values()), precision=1, fractional=False)
+        facts.append(f"differ by {largest} at most")
     return facts, None
 
 

@@ -110,8 +110,8 @@ def _verdicts(evaluation: Evaluation) -> list[str]:
         if name not in by_other:
             continue
         interval, other = by_other[name], words.CONTROLLERS[name].phrase
-        points = f"{100 * interval.value:+.0f} percentage points"
-        bounds = f"95 % interval {100 * interval.low:+.0f} to {100 * interval.high:+.0f}"
+        value, low, high = (_signed(100 * share) for share in (interval.value, interval.low, interval.high))
+        points, bounds = f"{value} percentage points", f"95\u00a0% interval {low} to {high}"
         if interval.low > 0:
             said.append(f"Better than {other}: {points}, {bounds}.")
         elif interval.high < 0:
@@ -119,6 +119,11 @@ def _verdicts(evaluation: Evaluation) -> list[str]:
         else:
             said.append(f"With so few attempts not distinguishable from {other}: {points}, {bounds}.")
     return said
+
+
+def _signed(points: float) -> str:
+    rounded = round(points)
+    return "0" if rounded == 0 else f"{rounded:+d}".replace("-", "\u2212")
 
 
 def rows(evaluation: Evaluation) -> list[Row]:
@@ -174,7 +179,7 @@ def attempts(path: Path, evaluation: Evaluation) -> list[Attempt]:
     return found
 
 
-def strips(path: Path, step_s: float, quantity: Quantity, most: int = 3) -> tuple[list[Strip], Figure | None]:
+def strips(path: Path, step_s: float, quantity: Quantity, most: int = 2) -> tuple[list[Strip], Figure | None]:
     """Filmstrips and error plot from a calibrate run's `prediction.npz`; empty where there is none."""
     file = path / "prediction.npz"
     if not file.is_file():
