@@ -22,7 +22,7 @@ def compose(
         goal_YXC: the goal image, of any size; scaled to the camera's.
         distance_m: hand to goal [m].
         time_s: since the start [s].
-        reached: whether the task counts this as success.
+        reached: whether the hand is at the goal now (being there at the end is what counts).
 
     Returns:
         RGB, height and width even, as video codecs want them.
@@ -35,7 +35,7 @@ def compose(
     canvas.paste(goal, (width + GAP, STRIP))
     draw = ImageDraw.Draw(canvas)
     middle = STRIP // 2
-    state = f"{100 * distance_m:.1f} cm left" + (" · reached" if reached else "")
+    state = f"{100 * distance_m:.1f} cm left" + (" · at the goal" if reached else "")
     draw.text((8, middle), f"{time_s:.1f} s", fill=_FAINT, font=_font(), anchor="lm")
     draw.text((width - 4, middle), state, fill=_REACHED if reached else _INK, font=_font(), anchor="rm")
     draw.text((width + GAP + 8, middle), "goal, as the robot is given it", fill=_FAINT, font=_font(), anchor="lm")
