@@ -52,22 +52,34 @@ class FitConfig:
 class Calibrated(nn.Module):
     """A world model with the parts that tie it to one body."""
 
-    def __init__(self, model: WorldModel, adapter: Adapter, proprio_head: ProprioHead, proprio: Tensor):
-        """`proprio` (F, P) is the training log that the standardisation comes from."""
+    position_P: Tensor
+    proprio_mean_P: Tensor
+    proprio_std_P: Tensor
+
+    def __init__(
+        self, model: WorldModel, adapter: Adapter, head: ProprioHead, proprio: Tensor, position_P: NDArray[np.bool_]
+    ):
+        """`proprio` (F, P) is the log that the standardisation comes from; `position_P` marks its positions."""
         super().__init__()
-        self.model, self.adapter, self.proprio_head = model, adapter, proprio_head
+        self.model, self.adapter, self.proprio_head = model, adapter, head
+        self.register_buffer("position_P", torch.from_numpy(position_P).float())
         self.register_buffer("proprio_mean_P", proprio.mean(0))
         self.register_buffer("proprio_std_P", proprio.std(0) + 1e-3 * proprio.std() + 1e-8)
+
+    def read(self, history_BTD: Tensor) -> Tensor:
+        """Standardised proprio (B, P) that latents (B, history, D) show."""
+        return self.proprio_head(history_BTD, self.position_P)
 
     def rollout(self, z_BLD: Tensor, proprio_BP: Tensor, chunks_BHV: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, H, D) and standardised proprio (B, H, P) predicted from the start of `z_BLD` (history first)."""
         history = z_BLD[:, : self.model.config.history]
+        offset = (proprio_BP - self.read(history)) * self.position_P  # measured now; latents say how it changes
         latents, states = [], []
         for chunk_BV in chunks_BHV.unbind(dim=1):
             action = self.adapter(chunk_BV, proprio_BP, history[:, -1])
             z_BD, _ = self.model.predict(history, action)
             history = torch.cat([history[:, 1:], z_BD[:, None]], dim=1)
-            proprio_BP = self.proprio_head(history)
+            proprio_BP = self.read(history) + offset
             latents.append(z_BD)
             states.append(proprio_BP)
         return torch.stack(latents, dim=1), torch.stack(states, dim=1)
@@ -83,7 +95,7 @@ class Windows:
     rows: Tensor
 
 
-def make_windows(transitions: Transitions, length: int, episodes: NDArray[np.int32]) -> Windows:
+def make_windows(transitions: Transitions, length: int, episodes: NDArray[np.integer]) -> Windows:
     """Windows of the given episodes; raises UserError when there is none."""
     rows = transitions.windows(length, episodes)
     if len(rows) == 0:
@@ -132,7 +144,10 @@ def _run(
     joint = latents is None
     steps, batch = (config.encoder_steps, config.encoder_batch) if joint else (config.steps, config.batch)
     groups = [
-        {"params": [*calibrated.adapter.parameters(), *calibrated.proprio_head.parameters()], "lr": config.learning_rate},
+        {
+            "params": [*calibrated.adapter.parameters(), *calibrated.proprio_head.parameters()],
+            "lr": config.learning_rate,
+        },
         {"params": list(calibrated.model.dynamics.parameters()), "lr": config.dynamics_learning_rate},
     ]
     if joint:
@@ -158,9 +173,9 @@ def _run(
             torch.nn.utils.clip_grad_norm_(calibrated.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            bar.advance(note=f"loss {float(terms['total']):.3f}")
+            bar.advance(note=f"loss {float(terms['total'].detach()):.3f}")
             if (step + 1) % 10 == 0:
-                log(step=step + 1, phase=phase, **{k: round(float(v), 6) for k, v in terms.items()})
+                log(step=step + 1, phase=phase, **{k: round(float(v.detach()), 6) for k, v in terms.items()})
     calibrated.eval()
 
 
@@ -184,7 +199,7 @@ def fit_terms(
         "predict": error_N.mean(),
         "rollout": (rolled - z_BLD[:, history:]).square().mean(),
         "label": (actions - inferred).square().mean(),
-        "read": (calibrated.proprio_head(histories.flatten(0, 1)) - proprio[:, history - 1 :].flatten(0, 1)).square().mean(),
+        "read": (calibrated.read(histories.flatten(0, 1)) - proprio[:, history - 1 :].flatten(0, 1)).square().mean(),
         "proprio": (states - proprio[:, history:]).square().mean(),
         "calibration": (error_N.detach() / log_error.exp() + log_error).mean(),
     }

@@ -28,7 +28,7 @@ class Prediction:
 
 
 @torch.no_grad()
-def predict_held_out(calibrated: Calibrated, windows: Windows, position_P: NDArray[np.bool_], shown: int) -> Prediction:
+def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int) -> Prediction:
     """Roll every window out and compare with what came; `shown` of them, evenly spaced, as pictures."""
     latents = encode_all(calibrated.model, windows.frames)
     history = calibrated.model.config.history
@@ -36,10 +36,10 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, position_P: NDArr
     proprio = (windows.proprio[rows] - calibrated.proprio_mean_P) / calibrated.proprio_std_P
     chunks = windows.chunks[rows][:, history - 1 : -1]
     predicted, states = calibrated.rollout(latents[rows], proprio[:, history - 1], chunks)
-    read = calibrated.proprio_head(latents[rows][:, -history:])
+    read = calibrated.read(latents[rows][:, -history:])
     chosen = torch.linspace(0, len(rows) - 1, min(shown, len(rows))).long()
     nearest = torch.cdist(predicted[chosen].flatten(0, 1), latents).argmin(dim=1)
-    position = torch.from_numpy(position_P)
+    position = calibrated.position_P.bool()
 
     def distance(difference: torch.Tensor) -> torch.Tensor:
         physical = (difference * calibrated.proprio_std_P)[..., position]

@@ -36,7 +36,7 @@ class Transitions:
         """Labelled transitions: model steps that do not overlap."""
         return sum(max(0, n - 1) // self.skip for n in np.bincount(self.episode_F))
 
-    def windows(self, length: int, episodes: NDArray[np.int32]) -> NDArray[np.int64]:
+    def windows(self, length: int, episodes: NDArray[np.integer]) -> NDArray[np.int64]:
         """Rows (W, length), one model step apart, that stay inside one of the given episodes."""
         span = (length - 1) * self.skip
         first = np.arange(max(0, len(self.episode_F) - span))
@@ -72,7 +72,9 @@ def load_transitions(
     return transitions
 
 
-def _chunks(actions_FU: NDArray[np.float64], episode_F: NDArray[np.int32], command: CommandSpace) -> NDArray[np.float32]:
+def _chunks(
+    actions_FU: NDArray[np.float64], episode_F: NDArray[np.int32], command: CommandSpace
+) -> NDArray[np.float32]:
     skip = command.frame_skip
     chunks = np.full((len(actions_FU), skip, command.dim), np.nan, np.float32)
     for row in range(len(actions_FU) - skip):

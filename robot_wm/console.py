@@ -1,7 +1,7 @@
 """What people see while a stage runs: short lines, progress with rate and time left, tables. Everything on stderr."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -32,7 +32,7 @@ class Bar:
 
 def say(text: str) -> None:
     """One line for the user."""
-    _console.print(text, markup=False)
+    _console.print(text, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def progress(description: str, total: int | None, done: int = 0) -> Iterator[Bar
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate with a progress bar."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with progress(description, total) as bar:
         for item in items:

@@ -44,7 +44,6 @@ class CalibrateConfig:
     pretrained: bool = True
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     fit: FitConfig = field(default_factory=FitConfig)
-    scratch: FitConfig = field(default_factory=FitConfig)
     validation: float = 0.1
     cache: str = ".cache"
     name: str = "calibrate"
@@ -58,6 +57,10 @@ def calibrate(config: CalibrateConfig) -> Path:
     Raises:
         UserError: a log that does not fit the body, or a model that predicts no better than holding still.
     """
+    if not config.pretrained and config.fit.encoder_steps == 0:
+        raise UserError(
+            "pretrained=false with fit.encoder_steps=0 keeps a random encoder", "Give fit.encoder_steps=300"
+        )
     simulation = load(config.embodiment)
     command, names = simulation.command, simulation.proprio_names
     simulation.close()
@@ -81,18 +84,20 @@ def calibrate(config: CalibrateConfig) -> Path:
         transitions = load_transitions(
             dataset, config.embodiment, command, size, config.transitions, Path(config.cache)
         )
-        calibrated = _assemble(config, model, transitions)
-        described_body = CalibrationFile(config.embodiment, command, names, config.adapter)
-        return _fit_and_save(run, config, calibrated, transitions, described_body, described)
+        body = CalibrationFile(config.embodiment, command, names, config.adapter)
+        calibrated = _assemble(config, model, transitions, body.position_P)
+        return _fit_and_save(run, config, calibrated, transitions, body, described)
 
 
-def _assemble(config: CalibrateConfig, model: WorldModel, transitions: Transitions) -> Calibrated:
+def _assemble(
+    config: CalibrateConfig, model: WorldModel, transitions: Transitions, position_P: NDArray[np.bool_]
+) -> Calibrated:
     torch.manual_seed(config.seed)
     latent_dim, proprio_dim = model.config.encoder.latent_dim, transitions.proprio_FP.shape[1]
     chunk_dim = int(np.prod(transitions.chunks_FKU.shape[1:]))
     adapter = Adapter(config.adapter, chunk_dim, proprio_dim, latent_dim, model.config.action_dim)
-    head = ProprioHead(latent_dim, model.config.history, proprio_dim)
-    return Calibrated(model, adapter, head, torch.from_numpy(transitions.proprio_FP))
+    head = ProprioHead(latent_dim, proprio_dim)
+    return Calibrated(model, adapter, head, torch.from_numpy(transitions.proprio_FP), position_P)
 
 
 def _fit_and_save(
@@ -103,18 +108,17 @@ def _fit_and_save(
     body: CalibrationFile,
     described: ModelFile,
 ) -> Path:
-    fit_config = config.fit if config.pretrained else config.scratch
-    length = calibrated.model.config.history + fit_config.rollout_steps
+    length = calibrated.model.config.history + config.fit.rollout_steps
     used, held_out = split(int(transitions.episode_F.max()) + 1, config.validation, config.seed)
     fit(
         calibrated,
         make_windows(transitions, length, used),
-        fit_config,
+        config.fit,
         config.pretrained,
         config.seed,
         run.log,
     )
-    prediction = predict_held_out(calibrated, make_windows(transitions, length, held_out), body.position_P, shown=4)
+    prediction = predict_held_out(calibrated, make_windows(transitions, length, held_out), shown=4)
     metrics = {
         "transitions": transitions.count,
         "read_error": prediction.read_error,
@@ -122,18 +126,16 @@ def _fit_and_save(
         "copy_error_by_step": prediction.copy_K.tolist(),
     }
     gate = {"better_than_hold": bool(prediction.error_K[-1] < prediction.copy_K[-1])}
-    _show(prediction, fit_config.rollout_steps)
+    _show(prediction, config.fit.rollout_steps)
     if not gate["better_than_hold"] and config.pretrained:
         raise UserError(
             f"the calibrated model predicts no better than holding still ({prediction.error_K[-1]:.4f} against "
-            f"{prediction.copy_K[-1]:.4f}, {fit_config.rollout_steps} steps ahead)",
+            f"{prediction.copy_K[-1]:.4f}, {config.fit.rollout_steps} steps ahead)",
             "Record more transitions, check that the log's commands and frames belong together",
         )
     outputs = save_calibration(run.path, calibrated, body, described)
     _save_arrays(run.path / "prediction.npz", prediction)
-    run.finish(
-        [*outputs, "prediction.npz"], metrics=metrics, gates=gate, embodiment_sha256=config.embodiment.digest()
-    )
+    run.finish([*outputs, "prediction.npz"], metrics=metrics, gates=gate, embodiment_sha256=config.embodiment.digest())
     return run.path
 
 

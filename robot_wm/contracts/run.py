@@ -110,9 +110,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(
-    root: Path, stage: str, name: str, config: Any, inputs: Mapping[str, Path] | None = None
-) -> Iterator[Run]:
+def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str, Path] | None = None) -> Iterator[Run]:
     """Open the run folder `root/<stage>/<utc>-<name>-<hash>/` for the given work.
 
     The hash covers stage, config (a frozen dataclass or mapping) and the fingerprints of all inputs, so that the same

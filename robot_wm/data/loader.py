@@ -108,7 +108,9 @@ def split_clips(
     training, validation = clips.keep(training_F), clips.keep(~training_F)
     for part, name in ((training, "training"), (validation, "validation")):
         if len(part.starts) == 0:
-            raise UserError(f"no clip of {length} frames for {name}", "Add episodes, or change validation or clip_frames")
+            raise UserError(
+                f"no clip of {length} frames for {name}", "Add episodes, or change validation or clip_frames"
+            )
     return training, validation
 
 
@@ -136,7 +138,7 @@ def _column(pack: Pack, key: str) -> NDArray[np.float32]:
 def _measure(
     flow: NDArray[np.float32], moments: NDArray[np.float32], hand: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> Scales:
-    known = ~np.isnan(hand).any(-1)
+    known = np.isfinite(hand[:, 0])
     position, deviation, gain = np.zeros(3), np.ones(3), 1.0
     if known.any():
         position, deviation = hand[known].mean(0), hand[known].std(0) + 1e-6

@@ -31,14 +31,20 @@ class Adapter(nn.Module):
 
 
 class ProprioHead(nn.Module):
-    """Latents to proprio: the planner's idea of where its own body will be, and what a goal image asks for."""
+    """Latents to proprio: the planner's idea of where its own body will be, and what a goal image asks for.
 
-    def __init__(self, latent_dim: int, history: int, proprio_dim: int, width: int = 128):
+    Positions are read from the newest latent alone: read from the history, they would lean on its motion, and the
+    still history of a goal image would be judged by a rule that moving ones taught.
+    """
+
+    def __init__(self, latent_dim: int, proprio_dim: int, width: int = 128):
         super().__init__()
-        self.linear = nn.Linear(history * latent_dim, proprio_dim)
-        self.residual = mlp((history * latent_dim, width, proprio_dim))
+        self.position = mlp((latent_dim, width, proprio_dim))
+        self.linear = nn.Linear(latent_dim, proprio_dim)
+        self.change = nn.Linear(latent_dim, proprio_dim, bias=False)
 
-    def forward(self, history_BTD: Tensor) -> Tensor:
-        """Standardised proprio (B, P)."""
-        flat = history_BTD.flatten(1)
-        return self.linear(flat) + self.residual(flat)
+    def forward(self, history_BTD: Tensor, position_P: Tensor) -> Tensor:
+        """Standardised proprio (B, P); `position_P` is 1 for its entries that measure a position, else 0."""
+        now, before = history_BTD[:, -1], history_BTD[:, 0]
+        still_BP = self.linear(now) + self.position(now)
+        return still_BP + (1 - position_P) * self.change(now - before)

@@ -36,6 +36,11 @@ class Encoder(nn.Module):
     keeps what is not a point. Resizing and normalisation are inside, so that an exported graph takes camera frames.
     """
 
+    coordinates_2YX: Tensor
+    cells_S2: Tensor
+    rows_SY: Tensor
+    columns_XS: Tensor
+
     def __init__(self, config: EncoderConfig, height: int | None = None, width: int | None = None):
         """`height` and `width` of the incoming frames; None means they already have `config.size`."""
         super().__init__()
@@ -59,7 +64,9 @@ class Encoder(nn.Module):
         self.pool = nn.AvgPool2d(config.size // 16)
         self.normalize = nn.BatchNorm1d(config.latent_dim, affine=False, momentum=0.05)
         axis = torch.linspace(-1, 1, config.size)
-        self.register_buffer("coordinates_2YX", torch.stack(torch.meshgrid(axis, axis, indexing="ij")), persistent=False)
+        self.register_buffer(
+            "coordinates_2YX", torch.stack(torch.meshgrid(axis, axis, indexing="ij")), persistent=False
+        )
         cell = torch.linspace(-1, 1, config.size // 4)
         cells = torch.stack(torch.meshgrid(cell, cell, indexing="ij")).flatten(1).T
         self.register_buffer("cells_S2", cells.contiguous(), persistent=False)
@@ -69,7 +76,8 @@ class Encoder(nn.Module):
         """Set the size of the incoming frames."""
         device = self.attention.weight.device
         self.register_buffer("rows_SY", area_matrix(height, self.config.size).to(device), persistent=False)
-        self.register_buffer("columns_XS", area_matrix(width, self.config.size).T.contiguous().to(device), persistent=False)
+        columns = area_matrix(width, self.config.size).T.contiguous()
+        self.register_buffer("columns_XS", columns.to(device), persistent=False)
 
     def forward(self, frames_BYXC: Tensor) -> Tensor:
         """uint8 (or float in 0 to 255) frames (B, Y, X, 3) to latents (B, D)."""

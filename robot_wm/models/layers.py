@@ -1,5 +1,7 @@
 """Building blocks shared by the networks."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 def mlp(sizes: tuple[int, ...]) -> nn.Sequential:
     """Linear layers of the given sizes with LayerNorm and SiLU between them; the last one is plain."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for inputs, outputs in pairwise(sizes[:-1]):
         layers += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.SiLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 

@@ -16,7 +16,14 @@ from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
 from robot_wm.models.encoder import Encoder
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.planner import Body, Planner, PlannerConfig
-from robot_wm.training.checkpoint import ModelFile, load_into, load_weights, load_world_model, save_weights, save_world_model
+from robot_wm.training.checkpoint import (
+    ModelFile,
+    load_into,
+    load_weights,
+    load_world_model,
+    save_weights,
+    save_world_model,
+)
 
 ADAPTER = "adapter.safetensors"
 CALIBRATION = "calibration.json"
@@ -93,7 +100,7 @@ def load_controllable(calibrate_run: Path, planner: PlannerConfig) -> Controllab
     latent_dim, proprio_dim = sizes.encoder.latent_dim, len(body.proprio_names)
     chunk_dim = body.command.frame_skip * body.command.dim
     adapter = Adapter(body.adapter, chunk_dim, proprio_dim, latent_dim, sizes.action_dim)
-    head = ProprioHead(latent_dim, sizes.history, proprio_dim)
+    head = ProprioHead(latent_dim, proprio_dim)
     for prefix, module in (("adapter.", adapter), ("proprio_head.", head)):
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         load_into(module, part, calibrate_run / ADAPTER)

@@ -23,12 +23,14 @@ class ObjectiveConfig:
             latent imply (standardised; entries that measure a position).
         running: weight of the mean over the horizon beside the last step; it makes plans arrive early and stay.
         effort: weight of the mean squared plan.
+        uncertainty: weight of the predicted mean squared latent error; it keeps plans where the model was calibrated.
     """
 
     latent: float = 0.1
     proprio: float = 1.0
     running: float = 0.5
     effort: float = 0.001
+    uncertainty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class Body:
 
 class Planner(nn.Module):
     """History, goal and proprio to the next command chunk."""
+
+    proprio_mean_P: Tensor
+    proprio_std_P: Tensor
+    goal_mask_P: Tensor
 
     def __init__(self, config: PlannerConfig, body: Body):
         super().__init__()
@@ -118,7 +124,7 @@ class Planner(nn.Module):
         """
         proprio_BP = (proprio_BP - self.proprio_mean_P) / self.proprio_std_P
         still_BTD = goal_BD[:, None].expand(-1, self.history, -1)
-        goal_BP = self.proprio_head(still_BTD)
+        goal_BP = self.proprio_head(still_BTD, self.goal_mask_P)
         mean_BHU = warm_BHU
         std_BHU = torch.full_like(warm_BHU, self.config.sampler.initial_std)
         for iteration in range(self.config.iterations):
@@ -148,6 +154,8 @@ class Planner(nn.Module):
         history, proprio, reference = spread(history_BTD), spread(proprio_BP), spread(reference_BU)
         goal, goal_proprio = spread(goal_BD), spread(goal_BP)
         objective = self.config.objective
+        # What proprio measures now is exact; latents only say how it will change.
+        offset = (proprio - self.proprio_head(history, self.goal_mask_P)) * self.goal_mask_P
         costs, errors = [], []
         for plan_MU in plans_BNHU.flatten(0, 1).unbind(dim=1):
             commands, effective = self.command_map(plan_MU, reference)
@@ -155,7 +163,7 @@ class Planner(nn.Module):
             action = self.adapter(effective.flatten(1), proprio, history[:, -1])
             z_MD, log_error = self.dynamics(history, action)
             history = torch.cat([history[:, 1:], z_MD[:, None]], dim=1)
-            proprio = self.proprio_head(history)
+            proprio = self.proprio_head(history, self.goal_mask_P) + offset
             away = (proprio - goal_proprio).square() * self.goal_mask_P
             costs.append(
                 objective.latent * (z_MD - goal).square().mean(-1)
@@ -163,5 +171,7 @@ class Planner(nn.Module):
             )
             errors.append(log_error.exp())
         total = costs[-1] + objective.running * torch.stack(costs).mean(0)
+        error = torch.stack(errors).mean(0)
         total = total + objective.effort * plans_BNHU.flatten(0, 1).square().mean((1, 2))
-        return total.unflatten(0, (-1, num)), torch.stack(errors).mean(0).unflatten(0, (-1, num))
+        total = total + objective.uncertainty * error
+        return total.unflatten(0, (-1, num)), error.unflatten(0, (-1, num))

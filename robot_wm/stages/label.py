@@ -76,7 +76,7 @@ def _write(path: Path, pack: Pack, model: WorldModel, camera: str, fps: float) -
 @torch.no_grad()
 def infer(model: WorldModel, frames_TYXC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Latent actions of one episode and their standard deviations, (T, A) each; the last row is zero."""
-    z_1TD = model.encode(torch.from_numpy(frames_TYXC)[None])
+    z_1TD = model.encode(torch.tensor(frames_TYXC)[None])
     closing = np.zeros((1, model.config.action_dim), np.float32)
     if len(frames_TYXC) < 2:
         return closing, closing

@@ -96,10 +96,10 @@ def train(
             fabric.backward(terms["total"])
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            bar.advance(note=f"loss {float(terms['total']):.3f}")
+            bar.advance(note=f"loss {float(terms['total'].detach()):.3f}")
             done = step + 1
             if done % 10 == 0:
-                log(step=done, **{k: round(float(v), 6) for k, v in terms.items()})
+                log(step=done, **{k: round(float(v.detach()), 6) for k, v in terms.items()})
             if done % config.health_every == 0 or done == config.steps:
                 vitals = check_health(model, validation, seed)
                 log(step=done, **vitals)

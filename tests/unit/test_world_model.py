@@ -1,0 +1,103 @@
+"""What the networks promise: bounds, causality, where things are, sizes that must fit."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from robot_wm.contracts.errors import UserError
+from robot_wm.data.loader import Scales
+from robot_wm.models.encoder import Encoder, EncoderConfig
+from robot_wm.models.layers import area_matrix
+from robot_wm.models.world_model import WorldModel, WorldModelConfig
+from robot_wm.training.checkpoint import load_world_model, save_world_model
+
+ENCODER = EncoderConfig(size=32, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1)
+TINY = WorldModelConfig(encoder=ENCODER, action_dim=3)
+SCALES = Scales(1.0, (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
+
+
+@pytest.fixture
+def model() -> WorldModel:
+    torch.manual_seed(0)
+    return WorldModel(TINY).eval()
+
+
+def test_latent_actions_are_bounded_and_look_no_further_than_one_frame_ahead(model: WorldModel) -> None:
+    z = 50 * torch.randn(2, 6, TINY.encoder.latent_dim)
+    mean, _ = model.infer(z)
+    assert mean.shape == (2, 5, 3)
+    assert (torch.tanh(mean).abs() <= 1).all()
+    changed = z.clone()
+    changed[:, 4:] += 1
+    again, _ = model.infer(changed)
+    assert torch.equal(mean[:, :3], again[:, :3])
+    assert not torch.equal(mean[:, 3], again[:, 3])
+
+
+def test_rollout_is_repeated_prediction(model: WorldModel) -> None:
+    z, actions = torch.randn(2, 2, TINY.encoder.latent_dim), torch.rand(2, 3, 3)
+    rolled = model.rollout(z, actions)
+    first, _ = model.predict(z, actions[:, 0])
+    second, _ = model.predict(torch.stack([z[:, 1], first], 1), actions[:, 1])
+    assert torch.equal(rolled[:, 1], second)
+
+
+def test_histories_end_at_each_latent(model: WorldModel) -> None:
+    z = torch.arange(4.0)[None, :, None].expand(1, 4, 2)
+    assert model.histories(z)[0, :, :, 0].tolist() == [[0, 0], [0, 1], [1, 2], [2, 3]]
+
+
+def test_keypoints_follow_a_moved_blob() -> None:
+    """A feature map that answers to brightness puts its keypoint on the bright spot."""
+    encoder = Encoder(ENCODER)
+    coordinates = encoder.cells_S2
+    logits = torch.full((1, 1, 64), -30.0)
+    for cell in (9, 54):
+        peaked = logits.clone()
+        peaked[0, 0, cell] = 30
+        assert torch.allclose(peaked.softmax(-1)[0] @ coordinates, coordinates[cell : cell + 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("source", "target"), [(96, 64), (64, 32), (120, 64), (50, 32)])
+def test_resizing_equals_opencv_area(source: int, target: int) -> None:
+    image = np.random.default_rng(0).uniform(0, 255, (source, source)).astype(np.float32)
+    matrix = area_matrix(source, target).numpy()
+    wanted = cv2.resize(image, (target, target), interpolation=cv2.INTER_AREA)
+    assert np.allclose(matrix @ image @ matrix.T, wanted, atol=1e-2)
+
+
+def test_encoder_takes_frames_of_any_size() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(TINY.encoder).eval()
+    small = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    large = small.repeat_interleave(3, 1).repeat_interleave(2, 2)
+    wanted = encoder(small)
+    encoder.resize_from(96, 64)
+    assert torch.allclose(encoder(large), wanted, atol=1e-5)
+
+
+def test_saved_model_is_the_same_model(model: WorldModel, tmp_path) -> None:
+    save_world_model(tmp_path, model, SCALES, 0.2)
+    loaded, described = load_world_model(tmp_path)
+    assert described.model == TINY and described.scales == SCALES and described.step_s == 0.2
+    frames = torch.randint(0, 256, (1, 3, 32, 32, 3), dtype=torch.uint8)
+    assert torch.equal(model.encode(frames), loaded.encode(frames))
+
+
+def test_truncated_or_foreign_weights_are_refused(model: WorldModel, tmp_path) -> None:
+    save_world_model(tmp_path, model, SCALES, 0.2)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="truncated"):
+        load_world_model(tmp_path)
+    save_world_model(tmp_path, WorldModel(WorldModelConfig(encoder=TINY.encoder, action_dim=5)), SCALES, 0.2)
+    described = (tmp_path / "model.json").read_text().replace('"action_dim": 5', '"action_dim": 3')
+    (tmp_path / "model.json").write_text(described)
+    with pytest.raises(UserError, match="weight"):
+        load_world_model(tmp_path)
+
+
+def test_bad_sizes_are_named() -> None:
+    with pytest.raises(UserError, match="multiple of 16"):
+        WorldModelConfig(encoder=EncoderConfig(size=60))
