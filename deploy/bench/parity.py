@@ -60,7 +60,7 @@ def _controllable(seed: int) -> Controllable:
     body = Body(
         model.dynamics,
         Adapter(AdapterConfig(), _SKIP * _JOINTS, len(names), latent_dim, sizes.action_dim),
-        ProprioHead(latent_dim, sizes.history, len(names)),
+        ProprioHead(latent_dim, len(names)),
         command,
         torch.zeros(len(names)),
         torch.ones(len(names)),

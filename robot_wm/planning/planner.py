@@ -15,29 +15,25 @@ from robot_wm.planning.samplers import CEM
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What a predicted future costs against a goal.
+    """What a predicted future costs against a goal, on average over the horizon: plans arrive early and stay.
 
     Attributes:
         latent: weight of the mean squared latent distance.
         proprio: weight of the mean squared distance between the proprio that the predicted latent and the goal's
             latent imply (standardised; entries that measure a position).
-        running: weight of the mean over the horizon beside the last step; it makes plans arrive early and stay.
         effort: weight of the mean squared plan.
-        uncertainty: weight of the predicted mean squared latent error; it keeps plans where the model was calibrated.
     """
 
     latent: float = 0.1
     proprio: float = 1.0
-    running: float = 0.5
     effort: float = 0.001
-    uncertainty: float = 0.0
 
 
 @dataclass(frozen=True)
 class PlannerConfig:
     """Size of the search: steps ahead, candidates per iteration, iterations."""
 
-    horizon: int = 3
+    horizon: int = 2
     candidates: int = 128
     iterations: int = 3
     sampler: CEM = field(default_factory=CEM)
@@ -130,7 +126,7 @@ class Planner(nn.Module):
         for iteration in range(self.config.iterations):
             plans = self.config.sampler.sample(mean_BHU, std_BHU, noise_BINHU[:, iteration])
             cost_BN, _ = self.evaluate(plans, history_BTD, proprio_BP, reference_BU, goal_BD, goal_BP)
-            mean_BHU, std_BHU = self.config.sampler.update(plans, cost_BN, mean_BHU, std_BHU)
+            mean_BHU, std_BHU = self.config.sampler.update(plans, cost_BN)
         cost, error = self.evaluate(mean_BHU[:, None], history_BTD, proprio_BP, reference_BU, goal_BD, goal_BP)
         command_BKU, _ = self.command_map(mean_BHU[:, 0], reference_BU)
         next_warm = torch.cat([mean_BHU[:, 1:], torch.zeros_like(mean_BHU[:, :1])], dim=1)
@@ -170,8 +166,5 @@ class Planner(nn.Module):
                 + objective.proprio * away.sum(-1) / self.goal_mask_P.sum()
             )
             errors.append(log_error.exp())
-        total = costs[-1] + objective.running * torch.stack(costs).mean(0)
-        error = torch.stack(errors).mean(0)
-        total = total + objective.effort * plans_BNHU.flatten(0, 1).square().mean((1, 2))
-        total = total + objective.uncertainty * error
-        return total.unflatten(0, (-1, num)), error.unflatten(0, (-1, num))
+        cost_BN, error_BN = (torch.stack(terms).mean(0).unflatten(0, (-1, num)) for terms in (costs, errors))
+        return cost_BN + objective.effort * plans_BNHU.square().mean((2, 3)), error_BN

@@ -10,34 +10,32 @@ from robot_wm.contracts.errors import UserError
 
 @dataclass(frozen=True)
 class CEM:
-    """Cross-entropy method (Rubinstein 1999): refit mean and deviation to the elites.
+    """Cross-entropy method (Rubinstein, "The cross-entropy method", 1999): refit mean and deviation to the elites.
+
+    Few elites: with few iterations the first command is only as exact as the last refit.
 
     Attributes:
         elites: candidates that are kept.
         initial_std, minimum_std: deviation in plan units, of the first draw and at least.
-        momentum: share of the old mean and deviation that is kept at each update.
     """
 
-    elites: int = 16
+    elites: int = 6
     initial_std: float = 0.6
-    minimum_std: float = 0.05
-    momentum: float = 0.1
+    minimum_std: float = 0.02
 
     def __post_init__(self) -> None:
-        if self.elites < 2 or not 0 < self.minimum_std <= self.initial_std or not 0 <= self.momentum < 1:
-            raise UserError(f"sampler is {self}", "elites ≥ 2, 0 < minimum_std ≤ initial_std, 0 ≤ momentum < 1")
+        if self.elites < 2 or not 0 < self.minimum_std <= self.initial_std:
+            raise UserError(f"sampler is {self}", "elites ≥ 2, 0 < minimum_std ≤ initial_std")
 
     def sample(self, mean_BHU: Tensor, std_BHU: Tensor, noise_BNHU: Tensor) -> Tensor:
         """Candidates (B, N, H, U) in [-1, 1]; the first one is the mean itself."""
         spread = (mean_BHU[:, None] + std_BHU[:, None] * noise_BNHU).clamp(-1, 1)
         return torch.cat([mean_BHU[:, None], spread[:, 1:]], dim=1)
 
-    def update(self, plans_BNHU: Tensor, cost_BN: Tensor, mean_BHU: Tensor, std_BHU: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, plans_BNHU: Tensor, cost_BN: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, H, U) after the costs of the candidates are known."""
         best_BK = torch.topk(cost_BN, self.elites, dim=1, largest=False).indices
         shape = (-1, -1, *plans_BNHU.shape[2:])
         elites = torch.gather(plans_BNHU, 1, best_BK[:, :, None, None].expand(shape))
         mean = elites.mean(dim=1)
-        std = (elites - mean[:, None]).square().mean(dim=1).sqrt().clamp(min=self.minimum_std)
-        keep = self.momentum
-        return keep * mean_BHU + (1 - keep) * mean, keep * std_BHU + (1 - keep) * std
+        return mean, (elites - mean[:, None]).square().mean(dim=1).sqrt().clamp(min=self.minimum_std)

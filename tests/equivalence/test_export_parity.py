@@ -48,7 +48,7 @@ def make_controllable(interface: Interface = "joint_velocity", seed: int = 0) ->
     body = Body(
         dynamics,
         Adapter(AdapterConfig(width=16, context=4), 2 * command.dim, NUM_PROPRIO, sizes.latent_dim, ACTION_DIM),
-        ProprioHead(sizes.latent_dim, HISTORY, NUM_PROPRIO, width=16),
+        ProprioHead(sizes.latent_dim, NUM_PROPRIO, width=16),
         command,
         torch.zeros(NUM_PROPRIO),
         torch.ones(NUM_PROPRIO),

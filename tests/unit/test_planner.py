@@ -102,7 +102,7 @@ def test_measured_proprio_corrects_what_the_latent_misreads() -> None:
     assert torch.allclose(right, misread, atol=1e-4)
 
 
-@pytest.mark.parametrize("bad", [{"horizon": 0}, {"iterations": 0}, {"candidates": 16}])
+@pytest.mark.parametrize("bad", [{"horizon": 0}, {"iterations": 0}, {"candidates": 6}])
 def test_impossible_sizes_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(UserError, match=next(iter(bad))):
         PlannerConfig(**bad)  # type: ignore[arg-type]
