@@ -1,6 +1,7 @@
 """Mappings (from YAML or JSON) to frozen dataclasses, and errors that name the valid keys."""
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -21,13 +22,13 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "config")
         where: the name of the mapping in error messages.
 
     Raises:
-        UserError: an unknown or missing key, or a value of the wrong type.
+        UserError: an unknown or missing key, a value of the wrong type, or a number that is not finite.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{where} is {values!r}", f"Give a mapping with the keys of {cls.__name__}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     valid = ", ".join(fields)
-    unknown = sorted(set(values) - set(fields))
+    unknown = sorted(set(values) - set(fields), key=str)
     if unknown:
         raise UserError(f"{where}: unknown key {unknown[0]!r}", f"Valid keys: {valid}")
     required = {
@@ -96,6 +97,8 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[
 def _convert_scalar(kind: type, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where} is {value}", "Give a finite number")  # which is also all that JSON can hold
     if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
         return value
     raise UserError(f"{where} is {value!r} ({type(value).__name__})", f"Give a value of type {kind.__name__}")

@@ -53,10 +53,10 @@ class DatasetInfo:
         """Check the parsed `info.json`; raises UserError that names the field."""
 
         def need(key: str, kinds: tuple[type, ...]) -> Any:
-            if not isinstance(value, Mapping) or not isinstance(value.get(key), kinds):
-                found = value.get(key) if isinstance(value, Mapping) else value
+            found = value.get(key) if isinstance(value, Mapping) else value
+            if not isinstance(value, Mapping) or not isinstance(found, kinds) or isinstance(found, bool):
                 raise UserError(f"{where}: {key} is {found!r}", "This is not a LeRobot info.json; record it again")
-            return value[key]
+            return found
 
         version = need("codebase_version", (str,))
         if version not in _VERSIONS:
@@ -64,12 +64,18 @@ class DatasetInfo:
         fps = float(need("fps", (int, float)))
         if not fps > 0:
             raise UserError(f"{where}: fps is {fps}", "It must be positive")
+        episodes, frames = (need(key, (int,)) for key in ("total_episodes", "total_frames"))
+        if min(episodes, frames) < 0:
+            raise UserError(f"{where}: total_episodes is {episodes}, total_frames {frames}", "Neither may be negative")
         features = {}
         for key, item in need("features", (dict,)).items():
             if not isinstance(item, Mapping) or "dtype" not in item or "shape" not in item:
                 raise UserError(f"{where}: feature {key!r} has no dtype or shape", "Record the dataset again")
-            features[key] = Feature(str(item["dtype"]), tuple(int(s) for s in item["shape"]), _names(item.get("names")))
-        return cls(version, fps, int(need("total_episodes", (int,))), int(need("total_frames", (int,))), features)
+            shape = item["shape"]
+            if not isinstance(shape, list | tuple) or not all(isinstance(size, int) and size >= 0 for size in shape):
+                raise UserError(f"{where}: shape of {key!r} is {shape!r}", "It must be a list of whole numbers")
+            features[key] = Feature(str(item["dtype"]), tuple(shape), _names(item.get("names")))
+        return cls(version, fps, episodes, frames, features)
 
 
 def _names(names: Any) -> tuple[str, ...] | None:

@@ -33,6 +33,13 @@ class Camera:
     target_m: tuple[float, float, float] | None = None
     fovy_deg: float = 45.0
 
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 1 or not 0 < self.fovy_deg < 180:
+            raise UserError(
+                f"camera {self.name}: {self.width} x {self.height} px, fovy_deg {self.fovy_deg}",
+                "Give a positive height and width, and an angle between 0 and 180",
+            )
+
 
 @dataclass(frozen=True)
 class Safety:
@@ -49,6 +56,16 @@ class Safety:
     margin: float = 0.0
     max_frame_age_s: float = 0.5
     max_overruns: int = 3
+
+    def __post_init__(self) -> None:
+        for name, valid, wanted in (
+            ("max_step", self.max_step > 0, "It must be positive"),
+            ("margin", 0 <= self.margin < 0.5, "It must be in [0, 0.5)"),
+            ("max_frame_age_s", self.max_frame_age_s > 0, "It must be positive"),
+            ("max_overruns", self.max_overruns >= 0, "It may not be negative"),
+        ):
+            if not valid:
+                raise UserError(f"safety: {name} is {getattr(self, name)}", wanted)
 
 
 @dataclass(frozen=True)
@@ -89,12 +106,14 @@ class Embodiment:
         for name, value in (("control_rate_hz", self.control_rate_hz), ("frame_skip", self.frame_skip)):
             if not value > 0:
                 raise UserError(f"embodiment {self.name}: {name} is {value}", "It must be positive")
-        if self.safety.max_step <= 0 or not 0 <= self.safety.margin < 0.5:
-            raise UserError(
-                f"embodiment {self.name}: safety is {self.safety}", "max_step must be positive, margin in [0, 0.5)"
-            )
-        if self.interface == "end_effector_velocity" and self.max_speed_m_s <= 0:
+        if self.interface == "end_effector_velocity" and not self.max_speed_m_s > 0:
             raise UserError(f"embodiment {self.name}: max_speed_m_s is {self.max_speed_m_s}", "Give the top speed")
+        for name, (low, high) in self.identifiable.items():
+            if not 0 <= low < high:
+                raise UserError(
+                    f"embodiment {self.name}: identifiable.{name} is [{low}, {high}]",
+                    "Give [low, high] with 0 <= low < high",
+                )
 
     @property
     def step_s(self) -> float:
@@ -102,7 +121,11 @@ class Embodiment:
         return self.frame_skip / self.control_rate_hz
 
     def digest(self) -> str:
-        """SHA-256 of the embodiment's values: a checkpoint of another body is recognised by it."""
+        """SHA-256 of the embodiment's values: a checkpoint of another body is recognised by it.
+
+        The MJCF counts by its path here, because not everyone who reads an embodiment can see the file. Its content
+        counts where a stage simulates the body: there the file is an input of the run.
+        """
         return hashlib.sha256(json.dumps(to_mapping(self), sort_keys=True).encode()).hexdigest()
 
 
@@ -139,6 +162,13 @@ class CommandSpace:
             raise UserError(f"command space has lists of {sorted(sizes)} entries", "Give one entry per command")
         if not all(lo < hi for lo, hi in zip(self.low, self.high, strict=True)):
             raise UserError(f"command limits are {self.low} to {self.high}", "Every low must be below its high")
+        if not all(step > 0 for step in self.max_step):
+            raise UserError(f"command max_step is {self.max_step}", "Every step must be positive")
+        if not self.control_rate_hz > 0 or not self.frame_skip > 0:
+            raise UserError(
+                f"command space: control_rate_hz is {self.control_rate_hz}, frame_skip {self.frame_skip}",
+                "Both must be positive",
+            )
 
     @property
     def dim(self) -> int:

@@ -42,6 +42,15 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error})", "Restore it, or run the stage again") from None
 
 
+def drop_torn_line(path: Path) -> None:
+    """Cut off what follows the last line break of a file of lines: a write that was interrupted. No file, no change."""
+    if path.is_file():
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(path, whole)
+
+
 def confine(root: Path, relative: str) -> Path:
     """Join a path found in a file to `root`; raises UserError when it would leave that folder."""
     candidate = (root / relative).resolve()

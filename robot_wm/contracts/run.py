@@ -1,13 +1,14 @@
 """Run folders: one per stage execution, found again by what went in, whole only with a manifest."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 
 MANIFEST = "manifest.json"
+SCHEMA = 1
+_OWN_FILES = {".lock", "config.json", "metrics.jsonl"}  # nothing can be resumed from these alone
+_NAME = re.compile(r"[\w. -]{1,100}")
 _DISTRIBUTIONS = ("robot-wm", "numpy", "torch", "mujoco", "gymnasium-robotics", "onnx", "opencv-python", "av")
 
 
@@ -54,6 +58,12 @@ class Manifest:
     machine: str
     embodiment_sha256: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise UserError(
+                f"manifest schema is {self.schema}", f"This version reads {SCHEMA}; remove the run, run again"
+            )
+
 
 @dataclass
 class Run:
@@ -75,7 +85,7 @@ class Run:
     _started_s: float = field(default_factory=time.monotonic)
 
     def log(self, **values: Any) -> None:
-        """Append one line to metrics.jsonl (flushed; a torn last line is ignored by readers)."""
+        """Append one line to metrics.jsonl (flushed; a line that a kill tore is dropped when the run is resumed)."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
@@ -88,7 +98,7 @@ class Run:
     ) -> None:
         """Write the manifest: from here on the run counts. `outputs` are paths inside the run folder."""
         manifest = Manifest(
-            schema=1,
+            schema=SCHEMA,
             stage=self.stage,
             name=self.name,
             created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -114,13 +124,19 @@ def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str
     """Open the run folder `root/<stage>/<utc>-<name>-<hash>/` for the given work.
 
     The hash covers stage, config (a frozen dataclass or mapping) and the fingerprints of all inputs, so that the same
-    work finds its own folder again: finished (`run.complete`) or interrupted (`run.resumed`). A new folder that fails
-    before it saved anything is removed.
+    work finds its own folder again: finished (`run.complete`) or interrupted (`run.resumed`). A folder from which
+    nothing can be resumed is removed when the work fails.
 
     Raises:
-        UserError: an input does not exist, or another process holds the folder.
+        UserError: a name that is no file name, a seed out of range, an input that does not exist, or another process
+            holds the folder.
     """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"name is {name!r}", "Give 1 to 100 letters, digits, spaces or any of . _ -")
     values = contract_config.to_mapping(config)
+    seed = values.get("seed") or 0
+    if not 0 <= seed < 1 << 32:
+        raise UserError(f"seed is {seed}", "Give 0 to 4294967295")
     artifacts = {k: Artifact(str(p), files.fingerprint(p)) for k, p in (inputs or {}).items()}
     identity = {
         "stage": stage,
@@ -136,9 +152,10 @@ def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str
     lock = _lock(path)
     try:
         files.write_json(path / "config.json", values)
+        files.drop_torn_line(path / "metrics.jsonl")
         yield Run(path, stage, name, values, artifacts, (path / MANIFEST).is_file(), bool(found))
     except BaseException:
-        _remove_if_empty(path)
+        _remove_unless_resumable(path)
         raise
     finally:
         os.close(lock)
@@ -165,7 +182,9 @@ def artifact(path: Path, name: str, stage: str) -> Path:
         raise UserError(f"{path} has no output {name!r}", f"It has: {', '.join(manifest.outputs)}")
     found = files.confine(path, name)
     if files.fingerprint(found) != manifest.outputs[name].sha256:
-        raise UserError(f"{found} is truncated or altered (SHA-256 differs)", f"Run the stage {stage} again")
+        raise UserError(
+            f"{found} is truncated or altered (SHA-256 differs)", f"Remove {path} and run the stage {stage} again"
+        )
     return found
 
 
@@ -207,6 +226,8 @@ def machine() -> str:
 
 
 def _lock(path: Path) -> int:
+    import fcntl  # absent on Windows, where a robot reads runs and writes none
+
     descriptor = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,10 +237,7 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _remove_if_empty(path: Path) -> None:
-    kept = {p.name for p in path.iterdir()} - {".lock", "config.json"}
-    if not kept:
-        for leftover in (".lock", "config.json"):
-            (path / leftover).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            path.rmdir()
+def _remove_unless_resumable(path: Path) -> None:
+    saved = (p for p in path.rglob("*") if p.is_file() and p.relative_to(path).as_posix() not in _OWN_FILES)
+    if next(saved, None) is None:
+        shutil.rmtree(path, ignore_errors=True)

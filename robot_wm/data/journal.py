@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 
 
@@ -16,12 +17,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
+    files.drop_torn_line(path)
     try:
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error})", "Remove its folder and start again") from None
 
