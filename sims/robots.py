@@ -54,6 +54,21 @@ def model_path(embodiment: Embodiment) -> Path:
     return path
 
 
+def model_inputs(embodiment: Embodiment) -> dict[str, Path]:
+    """The user's own model files as inputs of a run, so that an edited body makes another run.
+
+    These are the MJCF and the XML that it includes; meshes and textures count by their names alone. A model that a
+    package carries counts by the package's name, as all code does.
+    """
+    if embodiment.mjcf.package is not None:
+        return {}
+    path = model_path(embodiment)
+    compile_mjcf(path)  # an error in the XML is named there
+    included = [Path(p) for p in mujoco.mju_getXMLDependencies(str(path)) if p.endswith((".xml", ".urdf"))]
+    others = sorted(p for p in included if p.resolve() != path.resolve())
+    return {"mjcf": path} | {f"mjcf{i}": p for i, p in enumerate(others, 1)}
+
+
 def compile_mjcf(path: Path) -> mujoco.MjModel:
     """Compile a model file; MuJoCo's own message, which names the line, becomes the error."""
     try:

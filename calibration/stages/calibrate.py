@@ -21,7 +21,7 @@ from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
 from robot_wm.training.checkpoint import ModelFile, load_world_model
-from sims.robots import load
+from sims.robots import load, model_inputs
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,8 @@ def calibrate(config: CalibrateConfig) -> Path:
     simulation = load(config.embodiment)
     command, names = simulation.command, simulation.proprio_names
     simulation.close()
-    with open_run(
-        Path(config.out), "calibrate", config.name, config, {"model": Path(config.model), "data": Path(config.data)}
-    ) as run:
+    inputs = {"model": Path(config.model), "data": Path(config.data)} | model_inputs(config.embodiment)
+    with open_run(Path(config.out), "calibrate", config.name, config, inputs) as run:
         if run.complete:
             console.say(f"calibrate: already done with the same inputs: {run.path}")
             return run.path

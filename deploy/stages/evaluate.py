@@ -18,7 +18,7 @@ from robot_wm.contracts.run import Run, machine, open_run
 from robot_wm.data import video
 from robot_wm.evaluation import results
 from robot_wm.evaluation.results import EVALUATION_FILE, ControllerResult, Evaluation, Video
-from sims.robots import load
+from sims.robots import load, model_inputs
 from sims.simulation import Simulation
 from sims.tasks import ReachTask
 from sims.twin import Twin
@@ -82,7 +82,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     """
     _check(config)
     bundles = {"model": _bundle(config.bundle, config.embodiment)}
-    inputs = {"bundle": Path(config.bundle)}
+    inputs = {"bundle": Path(config.bundle)} | model_inputs(config.embodiment)
     if config.scratch_bundle is not None:
         bundles["scratch"] = _bundle(config.scratch_bundle, config.embodiment)
         inputs["scratch_bundle"] = Path(config.scratch_bundle)

@@ -21,6 +21,7 @@ from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, dataset_folder, open_run
 from robot_wm.data.lerobot import LeRobotDataset
+from sims.robots import model_inputs
 from sims.tasks import ReachTask
 from sims.twin import Twin
 
@@ -67,6 +68,7 @@ def run(config: RunConfig) -> Path:
     check_embodiment(config.embodiment, bundle.spec)
     _check(config)
     inputs = {"bundle": Path(config.bundle)} | ({"log": Path(config.log)} if config.log else {})
+    inputs |= model_inputs(config.embodiment) if config.robot == "twin" else {}
     with open_run(Path(config.out), "run", config.name, config, inputs) as opened:
         if opened.complete:
             console.say(f"run: already done with the same inputs: {opened.path}")

@@ -19,7 +19,7 @@ from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run
 from robot_wm.data.lerobot_writer import LeRobotWriter
-from sims import gl
+from sims import gl, robots
 from sims.recording import BodyLog, Episode, SceneVideo
 
 _AHEAD = 4  # episodes per worker that may wait to be written
@@ -67,7 +67,8 @@ def record(config: RecordConfig) -> Path:
     gl.new_context().free()  # a machine that cannot render is refused before a run folder appears
     source = _source(config)
     same_data = replace(config, workers=0)  # how many processes share the work makes no other run of it
-    with open_run(Path(config.out), "record", config.name, same_data) as run:
+    inputs = robots.model_inputs(config.embodiment) if config.embodiment else {}
+    with open_run(Path(config.out), "record", config.name, same_data, inputs) as run:
         if run.complete:
             console.say(f"already recorded: {run.path}")
             return run.path
@@ -166,5 +167,5 @@ def _check(config: RecordConfig) -> None:
     for name in ("episodes", "frames_per_episode", "size", "step_s", "transitions", "transitions_per_episode"):
         if not getattr(config, name) > 0:
             raise UserError(f"record: {name} is {getattr(config, name)}", "It must be positive")
-    if config.workers < 0:
-        raise UserError(f"record: workers is {config.workers}", "Give a number of processes, or 0 for one per core")
+    if config.workers < 0 or config.seed < 0:
+        raise UserError(f"record: workers is {config.workers}, seed {config.seed}", "Neither may be negative")

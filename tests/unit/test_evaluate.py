@@ -19,7 +19,7 @@ from robot_wm.data import video
 from robot_wm.evaluation.results import read_evaluation
 
 LIMITS = Safety(max_step=10.0)
-BODY = Embodiment("point", Mjcf("point.xml"), "joint_velocity", "point", Camera("top", 16, 24), 10, 2, LIMITS)
+BODY = Embodiment("point", Mjcf("point.xml", "points"), "joint_velocity", "point", Camera("top", 16, 24), 10, 2, LIMITS)
 SPACE = CommandSpace("joint_velocity", ("x", "y"), "m/s", (-1.0, -1.0), (1.0, 1.0), (10.0, 10.0), 2, 10.0)
 SPEC = ControllerSpec(
     1, "point", BODY.digest(), "top", 16, 24, ("x", "y"), SPACE, LIMITS, 4, 2, 2, 8, 2, 18, {}, {}, {}
