@@ -87,6 +87,8 @@ _EXTRAS = {
     ),
 }
 
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+
 
 @dataclass
 class Request:
@@ -111,10 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         return _refuse(_missing_package(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        place = f" while writing {error.filename}" if error.filename else ""
-        return _refuse(f"disk full{place}. Free some space and run the same command again to resume.")
+        return _refuse(_failed_access(error))
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -213,6 +212,15 @@ def _missing_package(error: ImportError) -> str:
     if package not in _EXTRAS:
         raise error
     return f"{package} is not installed. pip install 'robot-wm[{_EXTRAS[package]}]' (or [all])."
+
+
+def _failed_access(error: OSError) -> str:
+    place = f" while writing {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full{place}. Free some space and run the same command again to resume."
+    if error.filename and error.errno in _NO_ACCESS:
+        return f"{error.filename}: {error.strerror}. Check the path and its permissions, or give another (out=FOLDER)."
+    raise error
 
 
 def _refuse(message: str) -> int:

@@ -230,9 +230,19 @@ def _allocate(
         if all((a.shape, a.dtype) == layout[name] for name, a in found.items()):
             return found
     done.forget()
-    return {
+    arrays = {
         name: open_memmap(paths[name], mode="w+", dtype=dtype, shape=shape) for name, (shape, dtype) in layout.items()
     }
+    for path in paths.values():
+        _reserve(path)
+    return arrays
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space of a sparse file now, as an OSError: writing to mapped memory on a full disk kills us."""
+    if hasattr(os, "posix_fallocate"):  # Linux
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _is_whole(folder: Path) -> bool:
