@@ -27,8 +27,8 @@ class FitConfig:
         rollout_steps: model steps predicted from predictions.
         learning_rate: of adapter and proprio head.
         dynamics_learning_rate: of the dynamics; 0 keeps them as pretrained.
-        encoder_learning_rate: of the encoder; 0 freezes it, which is many times faster.
-        encoder_steps: optimizer steps that also move the encoder, before the others; each sees `encoder_batch` windows.
+        encoder_learning_rate: of the encoder, in a first phase of `encoder_steps` steps of `encoder_batch` windows.
+        encoder_steps: 0 leaves the encoder as pretrained, which does better below about 200 transitions.
         weight_decay: of AdamW.
         noise: standard deviation added to latents.
         label: weight of agreement with the labeler in the first quarter of the steps (0.05 of it later).
@@ -40,8 +40,8 @@ class FitConfig:
     rollout_steps: int = 4
     learning_rate: float = 2e-3
     dynamics_learning_rate: float = 5e-4
-    encoder_learning_rate: float = 0.0
-    encoder_steps: int = 0
+    encoder_learning_rate: float = 2e-4
+    encoder_steps: int = 200
     encoder_batch: int = 24
     weight_decay: float = 0.05
     noise: float = 0.05
@@ -125,7 +125,7 @@ def fit(
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    if config.encoder_learning_rate > 0 and config.encoder_steps > 0:
+    if config.encoder_steps > 0:
         _run(calibrated, windows, None, config, pretrained, generator, log)
     latents = encode_all(calibrated.model, windows.frames)
     _run(calibrated, windows, latents, config, pretrained, generator, log)

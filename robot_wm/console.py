@@ -62,7 +62,8 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table of already formatted values."""
-    shown = Table(*columns, title=title, title_justify="left")
+    say(title)
+    shown = Table(*columns)
     for row in rows:
         shown.add_row(*(str(value) for value in row))
     _console.print(shown)

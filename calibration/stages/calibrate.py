@@ -142,8 +142,8 @@ def _save_arrays(path: Path, prediction: Prediction) -> None:
     arrays: dict[str, NDArray] = {
         "truth_frames": prediction.truth_nKYXC,
         "nearest_frames": prediction.nearest_nKYXC,
-        "error_by_step_m": prediction.error_K,
-        "copy_error_by_step_m": prediction.copy_K,
+        "error_by_step": prediction.error_K,
+        "copy_error_by_step": prediction.copy_K,
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)

@@ -18,6 +18,7 @@ _QUICK = (  # shows that everything works, in a minute or two; far too little da
     "pretrain.training.batch=16",
     "calibrate.transitions=100",
     "calibrate.fit.steps=200",
+    "calibrate.fit.encoder_steps=20",
     "scratch.fit.encoder_steps=20",
     "evaluate.goals=3",
 )

@@ -197,9 +197,9 @@ def strips(path: Path, step_s: float, quantity: Quantity, most: int = 2) -> tupl
                     ahead_s,
                 )
             )
-    if not {"error_by_step_m", "copy_error_by_step_m"} <= set(arrays):
+    if not {"error_by_step", "copy_error_by_step"} <= set(arrays):
         return found, None
-    return found, figures.prediction_error(arrays["error_by_step_m"], arrays["copy_error_by_step_m"], step_s, quantity)
+    return found, figures.prediction_error(arrays["error_by_step"], arrays["copy_error_by_step"], step_s, quantity)
 
 
 def curves(path: Path) -> list[Figure]:

@@ -62,7 +62,8 @@ class Encoder(nn.Module):
         self.attention = nn.Conv2d(c4, config.keypoints, 1)
         self.grid = nn.Conv2d(c4, config.grid_channels, 1)
         self.pool = nn.AvgPool2d(config.size // 16)
-        self.normalize = nn.BatchNorm1d(config.latent_dim, affine=False, momentum=0.05)
+        # eps: an entry that hardly varies is not blown up until rounding shows
+        self.normalize = nn.BatchNorm1d(config.latent_dim, eps=1e-4, affine=False, momentum=0.05)
         axis = torch.linspace(-1, 1, config.size)
         self.register_buffer(
             "coordinates_2YX", torch.stack(torch.meshgrid(axis, axis, indexing="ij")), persistent=False
@@ -71,6 +72,7 @@ class Encoder(nn.Module):
         cells = torch.stack(torch.meshgrid(cell, cell, indexing="ij")).flatten(1).T
         self.register_buffer("cells_S2", cells.contiguous(), persistent=False)
         self.resize_from(height or config.size, width or config.size)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # halves a training step on the CPU
 
     def resize_from(self, height: int, width: int) -> None:
         """Set the size of the incoming frames."""

@@ -36,7 +36,7 @@ class TrainingConfig:
         accelerator, precision: as Lightning Fabric names them.
     """
 
-    steps: int = 500
+    steps: int = 700
     batch: int = 32
     clip_frames: int = 6
     learning_rate: float = 1e-3

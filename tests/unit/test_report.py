@@ -62,16 +62,16 @@ def inputs(tmp_path_factory) -> ReportInputs:
         run.finish([])
         pretrain = run.path
     values = {"seed": 0, "transitions": 500, "embodiment": EMBODIMENT}
-    with open_run(root, "calibrate", MALICIOUS.replace("/", ""), values, {"model": pretrain, "data": log}) as run:
+    with open_run(root, "calibrate", "tiny", values, {"model": pretrain, "data": log}) as run:
         np.savez(
             run.path / "prediction.npz",
             truth_frames=rng.integers(0, 255, (2, 4, 32, 32, 3), dtype=np.uint8),
             nearest_frames=rng.integers(0, 255, (2, 4, 32, 32, 3), dtype=np.uint8),
-            error_by_step_m=np.array([0.01, 0.015, 0.02, 0.03]),
-            copy_error_by_step_m=np.array([0.02, 0.04, 0.06, 0.07]),
+            error_by_step=np.array([0.01, 0.015, 0.02, 0.03]),
+            copy_error_by_step=np.array([0.02, 0.04, 0.06, 0.07]),
         )
         run.finish(["prediction.npz"])
-        calibrate = run.path
+    calibrate = run.path.rename(run.path.with_name(MALICIOUS.replace("/", "")))  # as a stranger may send it
     with open_run(root, "evaluate", "tiny", {"seed": 0, "embodiment": EMBODIMENT}, {"calibrate": calibrate}) as run:
         (run.path / "videos").mkdir()
         for name in ("a", "b"):
