@@ -106,7 +106,7 @@ def _verdicts(evaluation: Evaluation) -> list[str]:
     """What the intervals allow to be said, and what they do not."""
     said = []
     by_other = {item.b: item.interval for item in evaluation.differences if item.a == "model"}
-    for name in ("random", "scratch"):
+    for name in ("random", "hold", "scratch"):
         if name not in by_other:
             continue
         interval, other = by_other[name], words.CONTROLLERS[name].phrase

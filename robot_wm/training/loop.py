@@ -62,7 +62,9 @@ def train(
     seed: int,
     log: Callable[..., None],
 ) -> dict[str, float]:
-    """Train `model` in place, from where `folder` says an interrupted run had come; returns the last health.
+    """Train `model` in place and leave it on the accelerator.
+
+    Starts where `folder` says that an interrupted run had come; returns the last health.
 
     Raises:
         UserError: the loss is not finite; the last checkpoint stays.
@@ -76,8 +78,7 @@ def train(
         start, states = load_progress(folder / PROGRESS, model, optimizer)
         generator.set_state(states[0])
         torch.set_rng_state(states[1])
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    wrapped.mark_forward_method("encode")
+    _, optimizer = fabric.setup(model, optimizer)
     vitals: dict[str, float] = {}
     with console.progress("pretrain", config.steps, start) as bar:
         for step in range(start, config.steps):
@@ -107,7 +108,6 @@ def train(
             if done % config.checkpoint_every == 0 and done < config.steps:
                 states = [generator.get_state(), torch.get_rng_state()]
                 save_progress(folder / PROGRESS, done, model, optimizer, states)
-    model.to("cpu")
     return vitals or check_health(model, validation, seed)
 
 
