@@ -12,7 +12,7 @@ from robot_wm.contracts.robot import Observation
 STALE_FRAME = "stale_frame"  # older (or further in the future) than max_frame_age_s
 UNCHANGED_FRAME = "unchanged_frame"  # not newer than the frame of the plan before
 BAD_PROPRIO = "bad_proprio"  # NaN or infinite
-BAD_PLAN = "bad_plan"  # NaN or infinite
+BAD_PLAN = "bad_plan"  # a command or the cost is NaN or infinite
 OVERRUN = "overrun"  # planning took longer than a model step, max_overruns times in a row
 BAD_COMMAND = "bad_command"  # NaN or infinite
 LIMIT = "limit"  # moved to the nearest limit
@@ -79,7 +79,7 @@ class Safety:
             elapsed_s: how long that took on the robot's clock [s].
         """
         self._overruns = self._overruns + 1 if elapsed_s > self._step_s else 0
-        if not np.isfinite(plan.command_KU).all():
+        if not plan.is_finite:
             return self._count(BAD_PLAN)
         return self._count(OVERRUN) if self._overruns >= self._limits.max_overruns else None
 

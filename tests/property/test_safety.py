@@ -1,6 +1,7 @@
 """Whatever is asked, by whatever state before: what leaves the guards is finite, within limits, and no jump."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,4 +125,10 @@ def test_watchdog_waits_for_overruns_in_a_row() -> None:
     plan = Plan(np.zeros((4, 2)), 0.0, 0.0, 0.0, 0.0, np.zeros(3, np.float32))
     found = [safety.check_plan(plan, elapsed_s) for elapsed_s in (0.3, 0.1, 0.3, 0.3, 0.3, 0.1, 0.3)]
     assert found == [None, None, None, OVERRUN, OVERRUN, None, None]
-    assert safety.check_plan(replace(plan, command_KU=np.full((4, 2), np.inf)), 0.1) == BAD_PLAN
+
+
+@pytest.mark.parametrize("bad", [{"command_KU": np.full((4, 2), np.inf)}, {"cost": np.nan}])
+def test_plan_that_rests_on_no_number_is_refused(bad: dict[str, Any]) -> None:
+    """A search among costs that are NaN still returns commands, and they mean nothing."""
+    plan = Plan(np.zeros((4, 2)), 0.0, 0.0, 0.0, 0.0, np.zeros(3, np.float32))
+    assert Safety(SPECS["joint_velocity"]).check_plan(replace(plan, **bad), 0.1) == BAD_PLAN
