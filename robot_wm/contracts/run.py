@@ -151,9 +151,11 @@ def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str
     path.mkdir(exist_ok=True)
     lock = _lock(path)
     try:
-        files.write_json(path / "config.json", values)
-        files.drop_torn_line(path / "metrics.jsonl")
-        yield Run(path, stage, name, values, artifacts, (path / MANIFEST).is_file(), bool(found))
+        complete = (path / MANIFEST).is_file()
+        if not complete:  # a finished run keeps what it says of itself, such as the name it was made under
+            files.write_json(path / "config.json", values)
+            files.drop_torn_line(path / "metrics.jsonl")
+        yield Run(path, stage, name, values, artifacts, complete, bool(found))
     except BaseException:
         _remove_unless_resumable(path)
         raise

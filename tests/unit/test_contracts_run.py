@@ -64,8 +64,10 @@ def test_same_work_finds_its_run_wherever_names_differ(tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("flour")
     first = bake(tmp_path / "runs", Config(str(tmp_path / "rye")))
     again = Config(str(tmp_path / "copy"), name="other", out="elsewhere")
+    before = (first / "config.json").read_bytes()
     assert bake(tmp_path / "runs", again, "never baked") == first
     assert (first / "loaf.txt").read_text() == "bread"
+    assert (first / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("change", ["input", "config", "seed"])
