@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.loader import Scales
@@ -48,15 +49,28 @@ def test_histories_end_at_each_latent(model: WorldModel) -> None:
     assert model.histories(z)[0, :, :, 0].tolist() == [[0, 0], [0, 1], [1, 2], [2, 3]]
 
 
-def test_keypoints_follow_a_moved_blob() -> None:
-    """A feature map that answers to brightness puts its keypoint on the bright spot."""
-    encoder = Encoder(ENCODER)
-    coordinates = encoder.cells_S2
-    logits = torch.full((1, 1, 64), -30.0)
-    for cell in (9, 54):
-        peaked = logits.clone()
-        peaked[0, 0, cell] = 30
-        assert torch.allclose(peaked.softmax(-1)[0] @ coordinates, coordinates[cell : cell + 1], atol=1e-6)
+class Peak(nn.Module):
+    """Attention that answers at one cell of the feature map, (row, column), and nowhere else."""
+
+    def __init__(self, row: int, column: int):
+        super().__init__()
+        self.row, self.column = row, column
+
+    def forward(self, features_BCYX: Tensor) -> Tensor:
+        logits = torch.full((len(features_BCYX), ENCODER.keypoints, *features_BCYX.shape[2:]), -30.0)
+        logits[:, :, self.row, self.column] = 30
+        return logits
+
+
+@pytest.mark.parametrize(("row", "column", "place"), [(0, 0, (-1, -1)), (7, 0, (1, -1)), (0, 7, (-1, 1))])
+def test_a_keypoint_is_where_its_feature_answers(row: int, column: int, place: tuple[float, float]) -> None:
+    """The first entries of the latent are its places, down and right, from -1 to 1 over the image."""
+    encoder = Encoder(ENCODER).eval()
+    encoder.attention = Peak(row, column)
+    latent = encoder(torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8))
+    assert torch.allclose(
+        latent[0, : 2 * ENCODER.keypoints], torch.tensor(place * ENCODER.keypoints).float(), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("source", "target"), [(96, 64), (64, 32), (120, 64), (50, 32)])
