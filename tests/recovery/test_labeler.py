@@ -17,7 +17,7 @@ from tests.moving_square import make_pack
 MODEL = WorldModelConfig(
     encoder=EncoderConfig(size=32, channels=(16, 16, 32, 32), keypoints=8, grid_channels=2), labeler_width=64
 )
-TRAINING = TrainingConfig(steps=250, batch=16, clip_frames=5, learning_rate=2e-3, health_every=1000)
+TRAINING = TrainingConfig(steps=250, batch=16, clip_frames=5, learning_rate=2e-3, health_every=1000, accelerator="cpu")
 
 
 def _r2(pack: Pack, loss: LossConfig, folder: Path) -> float:

@@ -16,7 +16,9 @@ from tests.moving_square import make_pack
 MODEL = WorldModelConfig(
     encoder=EncoderConfig(size=32, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1), labeler_width=16
 )
-TRAINING = TrainingConfig(steps=8, batch=4, clip_frames=4, warmup=2, health_every=4, checkpoint_every=3)
+TRAINING = TrainingConfig(
+    steps=8, batch=4, clip_frames=4, warmup=2, health_every=4, checkpoint_every=3, accelerator="cpu"
+)
 
 
 @pytest.fixture(scope="module")
