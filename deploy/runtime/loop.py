@@ -92,8 +92,8 @@ def run_loop(
         safety: the guards; counts start at zero here.
         recorder: a flight log with an episode begun; one row per tick.
         on_step: called after every tick.
-        reference_U: the command in force at the start; None is rest for rate interfaces, and for positions what the
-            controller was told by `sent`.
+        reference_U: the command in force at the start; None is what the controller was last told by `sent`, and at
+            first zero, within the limits. For position interfaces give it: zero is hardly where the robot is.
 
     Raises:
         UserError: the robot's frames or proprio are not what the bundle takes, or the log cannot be written.

@@ -48,7 +48,8 @@ STEPS: dict[str, Step] = {
     "record": Step(Stage(RecordConfig, record), "film simulated arms, without their actions", {}),
     "ingest": Step(Stage(IngestConfig, ingest), "take in your video", {}),
     "pretrain": Step(
-        Stage(PretrainConfig, pretrain), "labeler and world model from video alone", {"data": ("record", "ingest")}
+        Stage(PretrainConfig, pretrain), "labeler and world model from video without actions",
+        {"data": ("record", "ingest")},
     ),
     "log": Step(Stage(RecordConfig, record), "a short log of a robot never seen before", {}),
     "calibrate": Step(

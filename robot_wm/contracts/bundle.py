@@ -33,7 +33,7 @@ class ControllerSpec:
         opset: of both graphs.
         files: SHA-256 of each graph.
         parity: largest absolute difference from PyTorch, per output, on recorded inputs.
-        lineage: SHA-256 of the runs that this bundle came from, by stage.
+        lineage: SHA-256 of the calibrate run, and of what went into it by the name of that input.
     """
 
     schema: int

@@ -61,7 +61,7 @@ class Controllable:
     Attributes:
         encoder: frames (B, height, width, 3) uint8 of the embodiment's camera to latents (B, D).
         planner: see Planner.forward.
-        lineage: SHA-256 of the manifests it came from, by stage.
+        lineage: SHA-256 of the calibrate run, and of what went into it by the name of that input.
     """
 
     encoder: nn.Module
