@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
@@ -69,16 +70,15 @@ def train(
     Raises:
         UserError: the loss is not finite; the last checkpoint stays.
     """
-    fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
+    fabric = _fabric(config.accelerator, config.precision)
     fabric.seed_everything(seed, verbose=False)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    start = 0
-    if (folder / PROGRESS).is_file():
-        start, states = load_progress(folder / PROGRESS, model, optimizer)
-        generator.set_state(states[0])
-        torch.set_rng_state(states[1])
     _, optimizer = fabric.setup(model, optimizer)
+    start = 0
+    if (folder / PROGRESS).is_file():  # only now: the optimizer's state follows the weights to their device
+        start, states = load_progress(folder / PROGRESS, model, optimizer)
+        _restore_random(states, generator, fabric.device)
     vitals: dict[str, float] = {}
     with console.progress("pretrain", config.steps, start) as bar:
         for step in range(start, config.steps):
@@ -106,14 +106,13 @@ def train(
                 log(step=done, **vitals)
                 _warn(done, vitals)
             if done % config.checkpoint_every == 0 and done < config.steps:
-                states = [generator.get_state(), torch.get_rng_state()]
-                save_progress(folder / PROGRESS, done, model, optimizer, states)
+                save_progress(folder / PROGRESS, done, model, optimizer, _random_states(generator, fabric.device))
     return vitals or check_health(model, validation, seed)
 
 
 def device(accelerator: str) -> torch.device:
     """Where Lightning Fabric would put the model."""
-    return Fabric(accelerator=accelerator, devices=1).device
+    return _fabric(accelerator, "32-true").device
 
 
 def check_health(model: WorldModel, validation: ClipSet, seed: int, size: int = 64) -> dict[str, float]:
@@ -137,6 +136,29 @@ def settle_normalization(model: WorldModel, clips: ClipSet, seed: int, batches: 
         model.encode(clips.batch(32, generator).frames_BTYXC)
     normalize.momentum = momentum
     model.eval()
+
+
+def _fabric(accelerator: str, precision: str) -> Fabric:
+    try:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UserError(
+            f"training on accelerator {accelerator!r} with precision {precision!r} does not start ({error})",
+            "Give training.accelerator=auto and training.precision=32-true",
+        ) from error
+
+
+def _random_states(generator: torch.Generator, place: torch.device) -> list[torch.Tensor]:
+    """Of the batches, of the CPU, and of the GPU that is trained on."""
+    on_gpu = [torch.cuda.get_rng_state(place)] if place.type == "cuda" else []
+    return [generator.get_state(), torch.get_rng_state(), *on_gpu]
+
+
+def _restore_random(states: list[torch.Tensor], generator: torch.Generator, place: torch.device) -> None:
+    generator.set_state(states[0])
+    torch.set_rng_state(states[1])
+    if place.type == "cuda" and len(states) > 2:  # the interrupted run may have been on a CPU
+        torch.cuda.set_rng_state(states[2], place)
 
 
 def _schedule(step: int, config: TrainingConfig) -> float:
