@@ -48,6 +48,11 @@ class FitConfig:
     label: float = 0.2
     proprio: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "rollout_steps", "encoder_batch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"fit.{name} is {getattr(self, name)}", "Give 1 or more")
+
 
 class Calibrated(nn.Module):
     """A world model with the parts that tie it to one body."""
@@ -99,7 +104,9 @@ def make_windows(transitions: Transitions, length: int, episodes: NDArray[np.int
     """Windows of the given episodes; raises UserError when there is none."""
     rows = transitions.windows(length, episodes)
     if len(rows) == 0:
-        raise UserError(f"no stretch of {length} model steps in the log", "Record longer episodes")
+        raise UserError(
+            f"{len(episodes)} episodes of the log hold no stretch of {length} model steps", "Record longer episodes"
+        )
     return Windows(
         torch.from_numpy(transitions.frames_FYXC),
         torch.from_numpy(transitions.proprio_FP),

@@ -61,6 +61,8 @@ def calibrate(config: CalibrateConfig) -> Path:
         raise UserError(
             "pretrained=false with fit.encoder_steps=0 keeps a random encoder", "Give fit.encoder_steps=300"
         )
+    if not 0 < config.validation < 1:
+        raise UserError(f"validation is {config.validation}", "Give a share above 0 and below 1")
     simulation = load(config.embodiment)
     command, names = simulation.command, simulation.proprio_names
     simulation.close()
@@ -109,6 +111,11 @@ def _fit_and_save(
 ) -> Path:
     length = calibrated.model.config.history + config.fit.rollout_steps
     used, held_out = split(int(transitions.episode_F.max()) + 1, config.validation, config.seed)
+    if not len(held_out):
+        raise UserError(
+            f"{config.data} holds a single episode within transitions={config.transitions}",
+            "Record two or more: the fit is judged on episodes that it has not seen",
+        )
     fit(
         calibrated,
         make_windows(transitions, length, used),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robot_wm.contracts.errors import UserError
 from robot_wm.models.layers import mlp
 
 
@@ -14,6 +15,10 @@ class AdapterConfig:
 
     width: int = 128
     context: int = 32
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.context) < 1:
+            raise UserError(f"adapter: width {self.width}, context {self.context}", "Both must be at least 1")
 
 
 class Adapter(nn.Module):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robot_wm.contracts.errors import UserError
 from robot_wm.models.layers import AdaptiveBlock
 
 
@@ -14,6 +15,10 @@ class DynamicsConfig:
 
     width: int = 320
     blocks: int = 3
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.blocks < 0:
+            raise UserError(f"model.dynamics: width {self.width}, blocks {self.blocks}", "Give width ≥ 1, blocks ≥ 0")
 
 
 class Dynamics(nn.Module):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robot_wm.contracts.errors import UserError
 from robot_wm.models.layers import area_matrix
 
 
@@ -14,7 +15,7 @@ class EncoderConfig:
 
     Attributes:
         size: side of the square image that the convolutions see [px]; a multiple of 16.
-        channels: of the four convolutions.
+        channels: of the four convolutions; all but the first are multiples of 8.
         keypoints: number of spatial-softmax keypoints; each gives two entries of the latent.
         grid_channels: channels of the 4 × 4 grid; each gives sixteen entries of the latent.
     """
@@ -23,6 +24,17 @@ class EncoderConfig:
     channels: tuple[int, int, int, int] = (24, 48, 64, 64)
     keypoints: int = 32
     grid_channels: int = 4
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.size % 16:
+            raise UserError(f"model.encoder.size is {self.size}", "Give a multiple of 16")
+        if min(self.channels) < 1 or any(count % 8 for count in self.channels[1:]):
+            raise UserError(f"model.encoder.channels is {self.channels}", "Give multiples of 8; the first may be any")
+        if min(self.keypoints, self.grid_channels) < 1:
+            raise UserError(
+                f"model.encoder: keypoints {self.keypoints}, grid_channels {self.grid_channels}",
+                "Both must be at least 1",
+            )
 
     @property
     def latent_dim(self) -> int:

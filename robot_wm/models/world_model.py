@@ -32,10 +32,9 @@ class WorldModelConfig:
     flow_cells: int = 16
 
     def __post_init__(self) -> None:
-        if self.history < 1 or self.action_dim < 1:
-            raise UserError(f"model: history {self.history}, action_dim {self.action_dim}", "Both must be at least 1")
-        if self.encoder.size % 16:
-            raise UserError(f"model.encoder.size is {self.encoder.size}", "Give a multiple of 16")
+        for name in ("history", "action_dim", "labeler_width"):
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}", "Give 1 or more")
 
 
 class WorldModel(nn.Module):

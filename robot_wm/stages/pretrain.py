@@ -47,6 +47,8 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     if not config.data:
         raise UserError("data is empty", "Give data=[PATH, ...]: datasets, or runs of record or ingest")
+    if not 0 < config.validation < 1:
+        raise UserError(f"validation is {config.validation}", "Give a share above 0 and below 1")
     sources = {f"data{i}": Path(path) for i, path in enumerate(config.data)}
     with open_run(Path(config.out), "pretrain", config.name, config, sources) as run:
         if run.complete:

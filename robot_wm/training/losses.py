@@ -7,6 +7,7 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
+from robot_wm.contracts.errors import UserError
 from robot_wm.data.loader import Batch
 from robot_wm.models.labeler import Labeler
 from robot_wm.models.world_model import WorldModel
@@ -34,6 +35,10 @@ class LossConfig:
     flow: float = 2.0
     moments: float = 1.0
     state: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rollout_steps < 1:
+            raise UserError(f"loss.rollout_steps is {self.rollout_steps}", "Give 1 or more")
 
 
 def sigreg(z_ND: Tensor, directions_DM: Tensor, points: int = 17, limit: float = 5.0) -> Tensor:
@@ -133,7 +138,7 @@ def health(model: WorldModel, batch: Batch) -> dict[str, float]:
         "moving_share": float(z_BTD.var(dim=1).mean() / z_BTD.flatten(0, 1).var(dim=0).mean()),
         "nats": float(bottleneck(mean, log_std)),
         "zero_ratio": error(torch.zeros_like(actions)) / inferred,
-        "shuffled_ratio": error(actions[torch.randperm(len(actions), device=actions.device)]) / inferred,
+        "shuffled_ratio": error(actions[torch.randperm(len(actions)).to(actions.device)]) / inferred,
         "copy_ratio": float((histories[:, -1] - target).square().mean()) / inferred,
         "hand_r2": float(1 - residual.square().sum() / spread.square().sum()) if known.any() else float("nan"),
     }

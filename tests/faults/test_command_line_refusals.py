@@ -358,6 +358,11 @@ def test_values_and_places_that_cannot_be(workshop: Workshop) -> None:
     workshop.refused(*record, "seed=-1", words=("seed -1",))
     workshop.refused(*record, "name=a/b", words=("name is 'a/b'",))
     workshop.refused(*record, "step_s=inf", words=("record.step_s is inf", "finite"))
+    calibrate = ("calibrate", CRANE, "data=log", f"model={workshop.only('pretrain')}")
+    workshop.refused(*calibrate, "validation=0", words=("validation is 0",))
+    workshop.refused(*calibrate, "fit.steps=0", words=("fit.steps is 0",))
+    workshop.refused("pretrain", "data=[log]", "validation=1.5", words=("validation is 1.5",))
+    workshop.refused("pretrain", "data=[log]", "training.accelerator=abacus", words=("accelerator 'abacus'",))
     (workshop.folder / "taken").write_text("a file")
     workshop.refused(*record, "out=taken", words=("taken", "Check the path"))
 

@@ -1,5 +1,7 @@
 """What the networks promise: bounds, causality, where things are, sizes that must fit."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -8,10 +10,13 @@ from torch import Tensor, nn
 
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.loader import Scales
+from robot_wm.models.adapter import AdapterConfig
+from robot_wm.models.dynamics import DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
 from robot_wm.models.layers import area_matrix
 from robot_wm.models.world_model import WorldModel, WorldModelConfig
 from robot_wm.training.checkpoint import load_world_model, save_world_model
+from robot_wm.training.losses import LossConfig
 
 ENCODER = EncoderConfig(size=32, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1)
 TINY = WorldModelConfig(encoder=ENCODER, action_dim=3)
@@ -112,6 +117,19 @@ def test_truncated_or_foreign_weights_are_refused(model: WorldModel, tmp_path) -
         load_world_model(tmp_path)
 
 
-def test_bad_sizes_are_named() -> None:
-    with pytest.raises(UserError, match="multiple of 16"):
-        WorldModelConfig(encoder=EncoderConfig(size=60))
+@pytest.mark.parametrize(
+    ("config", "values", "words"),
+    [
+        (EncoderConfig, {"size": 60}, "encoder.size is 60.*multiple of 16"),
+        (EncoderConfig, {"size": 0}, "encoder.size is 0"),
+        (EncoderConfig, {"channels": (8, 12, 8, 8)}, "channels is .*multiples of 8"),
+        (EncoderConfig, {"keypoints": 0}, "keypoints 0"),
+        (DynamicsConfig, {"width": 0}, "width 0"),
+        (AdapterConfig, {"context": 0}, "context 0"),
+        (WorldModelConfig, {"history": 0}, "history is 0"),
+        (LossConfig, {"rollout_steps": 0}, "rollout_steps is 0"),
+    ],
+)
+def test_bad_sizes_are_named(config: type, values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        config(**values)
