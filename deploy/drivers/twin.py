@@ -36,10 +36,10 @@ def open_twin(embodiment: Embodiment, spec: ControllerSpec, severity: float = 0.
     return Twin(simulation, severity, seed)
 
 
-def check_embodiment(embodiment: Embodiment, spec: ControllerSpec) -> None:
-    """Raise UserError unless the controller was made for exactly this body."""
+def check_embodiment(embodiment: Embodiment, spec: ControllerSpec, bundle: str = "the bundle") -> None:
+    """Raise UserError, naming `bundle`, unless the controller was made for exactly this body."""
     if spec.embodiment_sha256 != embodiment.digest():
         raise UserError(
-            f"the bundle was made for another body ({spec.embodiment}) than embodiment {embodiment.name} is now",
+            f"{bundle} was made for another body ({spec.embodiment}) than embodiment {embodiment.name} is now",
             "Give the embodiment that it was calibrated with, or calibrate and export for this one",
         )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.drivers.twin import check_embodiment
 from deploy.evaluation import entrants, references
 from deploy.evaluation.entrants import Entrant
 from deploy.evaluation.episodes import Attempt, Pair, Stage, attempt, film
@@ -111,11 +112,7 @@ def _check(config: EvaluateConfig) -> None:
 
 def _bundle(path: str, embodiment: Embodiment) -> Bundle:
     bundle = read_bundle(Path(path))
-    if bundle.spec.embodiment_sha256 != embodiment.digest():
-        raise UserError(
-            f"{path} was made for another body ({bundle.spec.embodiment}) than embodiment {embodiment.name}",
-            "Give the embodiment that it was calibrated with, or calibrate and export for this one",
-        )
+    check_embodiment(embodiment, bundle.spec, path)
     return bundle
 
 
