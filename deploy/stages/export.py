@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from deploy.export.export import TOLERANCE, export_bundle
 from deploy.export.parity import Recorded
+from deploy.lineage import locate
 from robot_wm import console
 from robot_wm.contracts.bundle import Bundle
 from robot_wm.contracts.dataset import ACTION, STATE
@@ -54,7 +55,7 @@ def export(config: ExportConfig) -> Path:
         )
     calibration = Path(config.calibration)
     inputs = {"calibration": calibration} | ({"data": Path(config.data)} if config.data else {})
-    log = Path(config.data or read_run(calibration, "calibrate").inputs["data"].path)
+    log = Path(config.data) if config.data else _log_of(calibration)
     with open_run(Path(config.out), "export", config.name, config, inputs) as run:
         if run.complete:
             console.say(f"export: already done with the same inputs: {run.path}")
@@ -71,6 +72,12 @@ def export(config: ExportConfig) -> Path:
             embodiment_sha256=bundle.spec.embodiment_sha256,
         )
         return run.path
+
+
+def _log_of(calibration: Path) -> Path:
+    """The log that calibration used, also when it moved with its tree of runs."""
+    path = Path(read_run(calibration, "calibrate").inputs["data"].path)
+    return locate(path, calibration) or path
 
 
 def read_recorded(log: Path, controllable: Controllable, rows: int, seed: int) -> Recorded:
