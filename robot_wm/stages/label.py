@@ -55,7 +55,7 @@ def label(config: LabelConfig) -> Path:
         return run.path
 
 
-def _write(path: Path, pack: Pack, model: WorldModel, camera: str, fps: float) -> dict[str, float]:
+def _write(path: Path, pack: Pack, model: WorldModel, camera: str, fps: float) -> dict[str, int]:
     size, action_dim = model.config.encoder.size, model.config.action_dim
     names = tuple(f"a{i}" for i in range(action_dim))
     features = {
@@ -63,14 +63,12 @@ def _write(path: Path, pack: Pack, model: WorldModel, camera: str, fps: float) -
         LATENT_ACTION: Feature("float32", (action_dim,), names),
         LATENT_ACTION_STD: Feature("float32", (action_dim,), names),
     }
-    spread = []
     with LeRobotWriter(path, fps, features) as writer:
         for episode in console.track(range(writer.num_episodes, len(pack.starts) - 1), "label"):
             frames = np.asarray(pack.frames_FYXC[pack.starts[episode] : pack.starts[episode + 1]])
             action, deviation = infer(model, frames)
-            spread.append(action.std())
             writer.add_episode({LATENT_ACTION: action, LATENT_ACTION_STD: deviation}, {image_key(camera): frames})
-    return {"episodes": len(pack.starts) - 1, "frames": len(pack.frames_FYXC), "spread": float(np.mean(spread or [0]))}
+    return {"episodes": len(pack.starts) - 1, "frames": len(pack.frames_FYXC)}
 
 
 @torch.no_grad()
