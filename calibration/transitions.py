@@ -1,5 +1,6 @@
 """One body's log as labelled transitions: frames, proprio and commands at the control rate, cut into windows."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,16 +46,22 @@ class Transitions:
 
 
 def load_transitions(
-    dataset: Path, embodiment: Embodiment, command: CommandSpace, size: int, limit: int, cache: Path
+    dataset: Path,
+    embodiment: Embodiment,
+    command: CommandSpace,
+    proprio_names: tuple[str, ...],
+    size: int,
+    limit: int,
+    cache: Path,
 ) -> Transitions:
     """Read the first `limit` labelled transitions of a LeRobot dataset.
 
     Raises:
-        UserError: a feature is missing or has another size or other names than the body, another rate, NaN, or too
+        UserError: a feature is missing or has another size or order than the body's, another rate, NaN, or too
             little data.
     """
     log = LeRobotDataset(dataset)
-    _check(log, embodiment, command, dataset)
+    _check(log, embodiment, command, proprio_names, dataset)
     pack = build_pack(dataset, PackSpec(size, 1 / log.info.fps), cache, embodiment.camera.name)
     keep = limit * command.frame_skip + np.arange(len(pack.starts) - 1) + 1  # one closing row per episode started
     rows = np.arange(len(pack.episode_F)) < keep[pack.episode_F]
@@ -84,20 +91,22 @@ def _chunks(
     return chunks
 
 
-def _check(log: LeRobotDataset, embodiment: Embodiment, command: CommandSpace, dataset: Path) -> None:
+def _check(
+    log: LeRobotDataset, embodiment: Embodiment, command: CommandSpace, proprio_names: tuple[str, ...], dataset: Path
+) -> None:
     features = log.info.features
     for key in (ACTION, STATE, image_key(embodiment.camera.name)):
         if key not in features:
             raise UserError(f"{dataset} has no feature {key!r}", f"It has: {', '.join(features)}")
-    size = features[ACTION].shape[-1]
-    if size != command.dim:
-        raise UserError(
-            f"{dataset}: {ACTION} has {size} entries, {embodiment.name} takes {command.dim}",
-            f"Commands in order: {', '.join(command.names)}",
-        )
-    names = features[ACTION].names
-    if names and set(names) <= set(command.names) and names != command.names:
-        raise UserError(f"{dataset}: {ACTION} is ordered {', '.join(names)}", f"Wanted: {', '.join(command.names)}")
+    for key, wanted in ((ACTION, command.names), (STATE, proprio_names)):
+        size, names = math.prod(features[key].shape), features[key].names
+        if size != len(wanted):
+            raise UserError(
+                f"{dataset}: {key} has {size} entries, {embodiment.name} has {len(wanted)}",
+                f"Wanted, in order: {', '.join(wanted)}",
+            )
+        if names and set(names) <= set(wanted) and names != wanted:
+            raise UserError(f"{dataset}: {key} is ordered {', '.join(names)}", f"Wanted: {', '.join(wanted)}")
     if abs(log.info.fps - command.control_rate_hz) > 0.01 * command.control_rate_hz:
         raise UserError(
             f"{dataset} was recorded at {log.info.fps:g} Hz, {embodiment.name} is controlled at "

@@ -83,7 +83,7 @@ def calibrate(config: CalibrateConfig) -> Path:
             )
         size, dataset = model.config.encoder.size, dataset_folder(Path(config.data))
         transitions = load_transitions(
-            dataset, config.embodiment, command, size, config.transitions, Path(config.cache)
+            dataset, config.embodiment, command, names, size, config.transitions, Path(config.cache)
         )
         body = CalibrationFile(config.embodiment, command, names, config.adapter)
         calibrated = _assemble(config, model, transitions, body.position_P)
