@@ -15,6 +15,7 @@ from robot_wm import console
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.adapter import Adapter, ProprioHead
 from robot_wm.models.world_model import WorldModel
+from robot_wm.training.loop import settle_normalization
 from robot_wm.training.losses import sigreg
 
 
@@ -134,6 +135,7 @@ def fit(
     torch.manual_seed(seed)
     if config.encoder_steps > 0:
         _run(calibrated, windows, None, config, pretrained, generator, log)
+        settle_normalization(calibrated.model.encoder, windows.frames.split(256))
     latents = encode_all(calibrated.model, windows.frames)
     _run(calibrated, windows, latents, config, pretrained, generator, log)
 
@@ -162,6 +164,7 @@ def _run(
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     phase = "encoder" if joint else "adapter"
+    calibrated.zero_grad(set_to_none=True)  # the encoder keeps gradients of its own phase: they would count in clipping
     calibrated.train()
     calibrated.model.encoder.train(joint)
     with console.progress(f"calibrate ({phase})", steps) as bar:

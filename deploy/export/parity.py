@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deploy.runtime.graph import CPU, Graph, encode_signature, plan_signature
-from robot_wm.contracts.bundle import ControllerSpec
+from robot_wm.contracts.bundle import TIPPED, ControllerSpec
 from robot_wm.contracts.errors import UserError
 
 PLAN_OUTPUTS = ("command", "cost", "uncertainty", "next_warm")
+MOST_TIPPED = 0.1
+_SUSPECT = 1e-5  # a difference above this is looked into
+_TRIALS = 24
+_ROUNDING = 16 * torch.finfo(torch.float32).eps  # relative; what a few layers of float32 accumulate
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,13 @@ def measure(
     cold plan returned. Both sides of a plan get the same latents and the same noise. Differences are absolute, in the
     outputs' own units.
 
+    The search keeps the best candidates. Where two of them cost the same to within rounding, either choice is right and
+    the plans part: PyTorch itself then answers differently to inputs that are a few rounding steps away. Such plans are
+    set aside and counted; everything else about them is compared.
+
     Returns:
-        `latent`, `command`, `cost`, `uncertainty` and `next_warm`; infinite where either side is not finite.
+        `latent`, `command`, `cost`, `uncertainty` and `next_warm`; infinite where either side is not finite. And
+        `tipped`, the share of plans set aside.
     """
     encode = Graph(folder / "encode.onnx", encode_signature(spec), [CPU])
     plan = Graph(folder / "plan.onnx", plan_signature(spec), [CPU])
@@ -54,11 +63,20 @@ def measure(
     latents = []
     for row in range(len(recorded.frames_NYXC)):
         frame = torch.from_numpy(recorded.frames_NYXC[row : row + 1])
-        latents.append(_compare(encoder, encode, {"frame": frame}, worst)["latent"])
-    for inputs in _plan_inputs(torch.cat(latents), recorded, spec, seed):
-        cold = _compare(planner, plan, inputs, worst)
-        _compare(planner, plan, {**inputs, "warm": cold["next_warm"]}, worst)
-    return worst
+        expected, found = _compare(encoder, encode, {"frame": frame})
+        latents.append(expected["latent"])
+        worst["latent"] = max(worst["latent"], found["latent"])
+    tipped = 0
+    for cold in _plan_inputs(torch.cat(latents), recorded, spec, seed):
+        inputs = cold
+        for _ in ("cold", "warm"):
+            expected, found = _compare(planner, plan, inputs)
+            if _SUSPECT < max(found.values()) < float("inf") and _tips(planner, inputs, expected, found):
+                tipped += 1
+            else:
+                worst |= {name: max(worst[name], value) for name, value in found.items()}
+            inputs = {**cold, "warm": expected["next_warm"]}
+    return worst | {TIPPED: tipped / (2 * len(latents))}
 
 
 def _plan_inputs(z_ND: Tensor, recorded: Recorded, spec: ControllerSpec, seed: int) -> Iterator[dict[str, Tensor]]:
@@ -80,16 +98,32 @@ def _plan_inputs(z_ND: Tensor, recorded: Recorded, spec: ControllerSpec, seed: i
 
 
 @torch.no_grad()
+def _tips(
+    planner: nn.Module, inputs: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: Mapping[str, float]
+) -> bool:
+    """Whether PyTorch parts from itself about as far when the latents move by rounding alone."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(_TRIALS):
+        rounding = _ROUNDING * torch.randn(inputs["history"].shape, generator=generator)
+        again = planner(*{**inputs, "history": inputs["history"] * (1 + rounding)}.values())
+        moved = {name: float((a - b).abs().max()) for (name, a), b in zip(expected.items(), again, strict=True)}
+        if all(moved[name] >= 0.5 * value for name, value in found.items() if value > _SUSPECT):
+            return True
+    return False
+
+
+@torch.no_grad()
 def _compare(
-    module: nn.Module, graph: Graph, inputs: Mapping[str, Tensor], worst: dict[str, float]
-) -> dict[str, Tensor]:
-    """Run both sides, raise `worst` to the differences found, and return PyTorch's outputs by name."""
+    module: nn.Module, graph: Graph, inputs: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Run both sides: PyTorch's outputs by name, and the largest difference of each."""
     results = module(*inputs.values())
     expected = dict(zip(graph.outputs, results if isinstance(results, tuple) else (results,), strict=True))
+    differences = {}
     for name, value in inputs.items():
         graph.inputs[name][:] = value.numpy()
     graph.run()
     for name, value in expected.items():
         difference = np.abs(graph.outputs[name].astype(np.float64) - value.numpy())
-        worst[name] = max(worst[name], float(difference.max()) if np.isfinite(difference).all() else float("inf"))
-    return expected
+        differences[name] = float(difference.max()) if np.isfinite(difference).all() else float("inf")
+    return expected, differences

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deploy.report import words
 from deploy.report.media import Picture, mosaic, picture
 from deploy.report.sections import Stage, metrics
-from robot_wm.contracts.bundle import ENCODE_FILE, PLAN_FILE, read_bundle
+from robot_wm.contracts.bundle import ENCODE_FILE, PLAN_FILE, TIPPED, read_bundle
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder
 from robot_wm.data import flow
@@ -82,7 +82,9 @@ def _pack(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
     megabytes = sum((bundle.path / name).stat().st_size for name in (ENCODE_FILE, PLAN_FILE)) / 1e6
     facts = [f"two files, {megabytes:.1f} MB"]
     if bundle.spec.parity:
-        largest = np.format_float_positional(max(bundle.spec.parity.values()), precision=1, fractional=False)
+        largest = np.format_float_positional(
+            max(v for k, v in bundle.spec.parity.items() if k != TIPPED), precision=1, fractional=False
+        )
         facts.append(f"differ by {largest} at most")
     return facts, None
 

@@ -209,16 +209,16 @@ def curves(path: Path) -> list[Figure]:
     """
     lines = [line for line in metrics(path) if _is_number(line.get("step"))]
     phase = lines[-1].get("phase") if lines else None
-    columns: dict[str, list[tuple[float, float]]] = {}
+    columns: dict[str, dict[float, float]] = {}  # by step: a resumed run logs some steps twice, the last one counts
     for line in lines:
         for key, value in line.items():
             if key != "step" and _is_number(value) and line.get("phase", phase) == phase:
-                columns.setdefault(key, []).append((line["step"], value))
+                columns.setdefault(key, {})[line["step"]] = value
     drawable = [key for key, points in columns.items() if len(points) > 1]
     drawn = []
     for key in ([k for k in words.CURVES if k in drawable] or drawable)[:MAX_CURVES]:
         title, explanation = words.CURVES.get(key, (key.replace("_", " "), ""))
-        steps, values = zip(*columns[key], strict=True)
+        steps, values = zip(*sorted(columns[key].items()), strict=True)
         safe = "".join(c for c in key if c.isalnum())  # becomes part of ids in the page
         drawn.append(figures.curve(f"{path.parent.name}-{safe}", title, steps, values, explanation))
     return drawn

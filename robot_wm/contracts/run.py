@@ -138,9 +138,10 @@ def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str
     if not 0 <= seed < 1 << 32:
         raise UserError(f"seed is {seed}", "Give 0 to 4294967295")
     artifacts = {k: Artifact(str(p), files.fingerprint(p)) for k, p in (inputs or {}).items()}
+    named = {key.rstrip("0123456789") for key in artifacts}  # data0, data1 are the entries of data
     identity = {
         "stage": stage,
-        "config": {k: v for k, v in values.items() if k not in ("out", "name", *artifacts)},
+        "config": {k: v for k, v in values.items() if k not in ("out", "name", *named)},
         "inputs": {k: a.sha256 for k, a in artifacts.items()},
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]

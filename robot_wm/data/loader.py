@@ -64,7 +64,7 @@ class ClipSet:
         moments = np.concatenate([p.moments_F for p in packs])
         hand, thing = (np.concatenate([_column(p, key) for p in packs]) for key in (HAND, OBJECT))
         valid = np.concatenate([p.valid_F for p in packs]) & measured_on
-        self.scales = _measure(flow[valid], moments[valid], hand, valid)
+        self.scales = _measure(flow[valid], moments[valid], np.where(measured_on[:, None], hand, np.nan), valid)
         mean, deviation = np.asarray(self.scales.position_mean_m), np.asarray(self.scales.position_m)
         self.flow = torch.as_tensor(flow / self.scales.flow_px, device=device, dtype=torch.float16)
         self.moments = _tensor(moments / np.asarray(self.scales.moments), device)

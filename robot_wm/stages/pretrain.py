@@ -15,6 +15,8 @@ from robot_wm.training.checkpoint import save_world_model
 from robot_wm.training.loop import PROGRESS, TrainingConfig, check_health, device, settle_normalization, train
 from robot_wm.training.losses import LossConfig
 
+_SETTLING = 20  # batches that the final normalisation averages over
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
@@ -62,7 +64,10 @@ def pretrain(config: PretrainConfig) -> Path:
             packs, config.training.clip_frames, device(config.training.accelerator), config.validation, config.seed
         )
         train(model, clips, validation, config.training, config.loss, run.path, config.seed, run.log)
-        settle_normalization(model, clips, config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
+        settle_normalization(
+            model.encoder, (clips.batch(32, generator).frames_BTYXC.flatten(0, 1) for _ in range(_SETTLING))
+        )
         vitals = check_health(model, validation, config.seed)
         outputs = save_world_model(run.path, model, clips.scales, config.step_s)
         (run.path / PROGRESS).unlink(missing_ok=True)

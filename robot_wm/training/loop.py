@@ -1,17 +1,19 @@
 """The pretraining loop: Lightning Fabric for device and precision, health in view, exact resumption."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.loader import ClipSet
+from robot_wm.models.encoder import Encoder
 from robot_wm.models.world_model import WorldModel
 from robot_wm.training.checkpoint import load_progress, save_progress
 from robot_wm.training.losses import LossConfig, health, pretraining_terms
@@ -125,17 +127,21 @@ def check_health(model: WorldModel, validation: ClipSet, seed: int, size: int = 
 
 
 @torch.no_grad()
-def settle_normalization(model: WorldModel, clips: ClipSet, seed: int, batches: int = 20) -> None:
-    """Recompute BatchNorm's running statistics with the final weights: they lag behind during training."""
-    normalize = model.encoder.normalize
+def settle_normalization(encoder: Encoder, batches: Iterable[Tensor]) -> None:
+    """Recompute BatchNorm's running statistics with the final weights: they lag behind during training.
+
+    Args:
+        encoder: left in evaluation mode.
+        batches: frames (B, Y, X, 3), uint8; every batch counts alike.
+    """
+    normalize = encoder.normalize
     normalize.reset_running_stats()
     momentum, normalize.momentum = normalize.momentum, None  # None: the plain average over all batches
-    model.train()
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(batches):
-        model.encode(clips.batch(32, generator).frames_BTYXC)
+    encoder.train()
+    for frames_BYXC in batches:
+        encoder(frames_BYXC)
     normalize.momentum = momentum
-    model.eval()
+    encoder.eval()
 
 
 def _fabric(accelerator: str, precision: str) -> Fabric:

@@ -17,7 +17,7 @@ from deploy.export.graphs import CONTROL_FLOW, OPSET, check_unrolled, export_gra
 from deploy.export.parity import Recorded, measure
 from deploy.runtime.controller import Controller
 from deploy.runtime.graph import Signature
-from robot_wm.contracts.bundle import Bundle, read_bundle
+from robot_wm.contracts.bundle import TIPPED, Bundle, read_bundle
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Interface, Mjcf, Safety
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
@@ -87,8 +87,10 @@ def bundle(controllable: Controllable, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_bundle_agrees_with_pytorch_and_says_how_well(bundle: Bundle) -> None:
-    assert set(bundle.spec.parity) == {"latent", "command", "cost", "uncertainty", "next_warm"}
-    assert 0 < max(bundle.spec.parity.values()) <= 1e-4
+    parity = dict(bundle.spec.parity)
+    assert parity.pop(TIPPED) == 0
+    assert set(parity) == {"latent", "command", "cost", "uncertainty", "next_warm"}
+    assert 0 < max(parity.values()) <= 1e-4
     assert bundle.spec.lineage == {"calibrate": "ab"}
     assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"], "nothing temporary stays"
 
@@ -271,3 +273,9 @@ def test_module_that_cannot_be_traced_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Untraceable does not export") as error:
         export_graph(Untraceable(), ({"x": kind}, {"y": kind}), tmp_path / "none.onnx")
     assert "\n" not in str(error.value)
+
+
+def test_more_than_a_tenth_of_plans_tipped_by_rounding_fails_the_gate() -> None:
+    check_parity({"command": 1e-6, TIPPED: 0.1}, 1e-4)
+    with pytest.raises(UserError, match="tipped"):
+        check_parity({"command": 1e-6, TIPPED: 0.11}, 1e-4)
