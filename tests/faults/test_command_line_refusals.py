@@ -75,7 +75,7 @@ class Workshop:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]):
         self.folder, self._capsys = folder, capsys
 
-    def refused(self, *arguments: str, words: tuple[str, ...], left: tuple[str, ...] = ()) -> None:
+    def assert_refused(self, *arguments: str, words: tuple[str, ...], left: tuple[str, ...] = ()) -> None:
         """Run a command that must be refused, with its reason in `words`, leaving no run but `left` (stages)."""
         before = self.runs()
         code = cli.main([*arguments, "--config-dir", "mine"])
@@ -201,7 +201,9 @@ CRANE = "embodiment=crane"
 
 @pytest.mark.parametrize("stage", ["ingest data=nowhere.mp4", "demo video=nowhere.mp4", "ingest data=no/such/folder"])
 def test_missing_video(workshop: Workshop, stage: str) -> None:
-    workshop.refused(*stage.split(), words=("nowhere.mp4" if "mp4" in stage else "no/such/folder", "does not exist"))
+    workshop.assert_refused(
+        *stage.split(), words=("nowhere.mp4" if "mp4" in stage else "no/such/folder", "does not exist")
+    )
 
 
 @pytest.mark.parametrize("damage", ["text", "truncated", "empty"])
@@ -214,24 +216,24 @@ def test_unreadable_video(workshop: Workshop, damage: str) -> None:
             cut(path)
         case "empty":
             path.write_bytes(b"")
-    workshop.refused("ingest", "data=film.mp4", words=("film.mp4 holds no readable video", "Give other files"))
+    workshop.assert_refused("ingest", "data=film.mp4", words=("film.mp4 holds no readable video", "Give other files"))
 
 
 def test_empty_folder(workshop: Workshop) -> None:
     (workshop.folder / "empty").mkdir()
-    workshop.refused("ingest", "data=empty", words=("empty holds no video", ".mp4"))
+    workshop.assert_refused("ingest", "data=empty", words=("empty holds no video", ".mp4"))
     model = f"model={workshop.only('pretrain')}"
-    workshop.refused("pretrain", "data=[empty]", words=("empty is not a LeRobot dataset",))
-    workshop.refused("label", "data=empty", model, words=("empty is not a LeRobot dataset",))
-    workshop.refused("calibrate", CRANE, "data=empty", model, words=("empty is not a LeRobot dataset",))
-    workshop.refused("run", CRANE, "bundle=empty", words=("empty holds no controller.json",))
-    workshop.refused("export", "calibration=empty", words=("empty is not a finished run",))
-    workshop.refused("lineage", "empty", words=("empty is not a finished run",))
+    workshop.assert_refused("pretrain", "data=[empty]", words=("empty is not a LeRobot dataset",))
+    workshop.assert_refused("label", "data=empty", model, words=("empty is not a LeRobot dataset",))
+    workshop.assert_refused("calibrate", CRANE, "data=empty", model, words=("empty is not a LeRobot dataset",))
+    workshop.assert_refused("run", CRANE, "bundle=empty", words=("empty holds no controller.json",))
+    workshop.assert_refused("export", "calibration=empty", words=("empty is not a finished run",))
+    workshop.assert_refused("lineage", "empty", words=("empty is not a finished run",))
 
 
 def test_video_in_which_nothing_is_usable(workshop: Workshop) -> None:
     video.encode(workshop.folder / "black.mp4", np.zeros((40, 64, 64, 3), np.uint8), 10.0)
-    workshop.refused("ingest", "data=black.mp4", words=("nothing in black.mp4 can be used", "black_frames"))
+    workshop.assert_refused("ingest", "data=black.mp4", words=("nothing in black.mp4 can be used", "black_frames"))
 
 
 # Bodies
@@ -271,7 +273,7 @@ def test_body_that_is_wrong(workshop: Workshop, stage: str, name: str) -> None:
     }[stage]
     if stage in ("run", "evaluate") and file == "crane.yaml":
         words = ("made for another body",)
-    workshop.refused(stage, CRANE, *arguments, words=words)
+    workshop.assert_refused(stage, CRANE, *arguments, words=words)
 
 
 def test_edited_mjcf_is_another_run(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,9 +303,9 @@ def put_nan(dataset: Path, key: str) -> None:
 def test_nan_in_a_log(workshop: Workshop, key: str) -> None:
     put_nan(workshop.folder / "log", key)
     words = (f"{key} of episode 1 is not finite at row 5",)
-    workshop.refused("calibrate", CRANE, "data=log", f"model={workshop.only('pretrain')}", words=words)
-    workshop.refused("export", f"calibration={workshop.only('calibrate')}", "data=log", words=words)
-    workshop.refused("pretrain", "data=[log]", words=words)
+    workshop.assert_refused("calibrate", CRANE, "data=log", f"model={workshop.only('pretrain')}", words=words)
+    workshop.assert_refused("export", f"calibration={workshop.only('calibrate')}", "data=log", words=words)
+    workshop.assert_refused("pretrain", "data=[log]", words=words)
 
 
 def test_nan_in_a_log_that_is_replayed(workshop: Workshop) -> None:
@@ -311,7 +313,7 @@ def test_nan_in_a_log_that_is_replayed(workshop: Workshop) -> None:
     put_nan(workshop.folder / "log", ACTION)
     replay = ("run", CRANE, "bundle=bundle", "robot=replay", "log=log", "threads=1", "episodes=2")
     words = (f"{ACTION} of episode 1 is not finite at row 5",)
-    workshop.refused(*replay, words=words, left=("run",))
+    workshop.assert_refused(*replay, words=words, left=("run",))
 
 
 # Checkpoints and bundles
@@ -321,24 +323,24 @@ def test_another_body(workshop: Workshop) -> None:
     heron = workshop.folder / "mine" / "embodiment" / "heron.yaml"
     heron.write_text(YAML.replace("name: crane", "name: heron"))
     words = ("made for another body (crane)", "embodiment heron", "calibrate and export")
-    workshop.refused("run", "embodiment=heron", "bundle=bundle", words=words)
-    workshop.refused("evaluate", "embodiment=heron", "bundle=bundle", "goals=1", words=words)
+    workshop.assert_refused("run", "embodiment=heron", "bundle=bundle", words=words)
+    workshop.assert_refused("evaluate", "embodiment=heron", "bundle=bundle", "goals=1", words=words)
     model = f"model={workshop.only('pretrain')}"
-    workshop.refused("calibrate", "embodiment=fetch", "data=log", model, words=("log", "fetch", "2 entries"))
-    workshop.refused(
+    workshop.assert_refused("calibrate", "embodiment=fetch", "data=log", model, words=("log", "fetch", "2 entries"))
+    workshop.assert_refused(
         "export", f"calibration={workshop.only('pretrain')}", words=("pretrain run", "Give a calibrate run")
     )
     calibrated = workshop.only("calibrate")
-    workshop.refused("label", "data=log", f"model={calibrated}", words=("calibrate run", "Give a pretrain run"))
-    workshop.refused("calibrate", CRANE, "data=log", f"model={calibrated}", words=("Give a pretrain run",))
+    workshop.assert_refused("label", "data=log", f"model={calibrated}", words=("calibrate run", "Give a pretrain run"))
+    workshop.assert_refused("calibrate", CRANE, "data=log", f"model={calibrated}", words=("Give a pretrain run",))
 
 
 @pytest.mark.parametrize("name", ["encode.onnx", "plan.onnx"])
 def test_truncated_onnx(workshop: Workshop, name: str) -> None:
     cut(workshop.folder / "bundle" / name)
     words = (f"bundle/{name} is truncated or altered", "Copy the bundle again")
-    workshop.refused("run", CRANE, "bundle=bundle", words=words)
-    workshop.refused("evaluate", CRANE, "bundle=bundle", "goals=1", words=words)
+    workshop.assert_refused("run", CRANE, "bundle=bundle", words=words)
+    workshop.assert_refused("evaluate", CRANE, "bundle=bundle", "goals=1", words=words)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0])
@@ -347,24 +349,24 @@ def test_truncated_safetensors(workshop: Workshop, share: float) -> None:
     for run in (pretrained, calibrated):
         cut(workshop.folder / run / "model.safetensors", share)
     words = ("model.safetensors is truncated or altered", f"Remove {pretrained} and run the stage pretrain again")
-    workshop.refused("label", "data=log", f"model={pretrained}", words=words)
-    workshop.refused("calibrate", CRANE, "data=log", f"model={pretrained}", words=words)
+    workshop.assert_refused("label", "data=log", f"model={pretrained}", words=words)
+    workshop.assert_refused("calibrate", CRANE, "data=log", f"model={pretrained}", words=words)
     words = ("model.safetensors is truncated or altered", f"Remove {calibrated}")
-    workshop.refused("export", f"calibration={calibrated}", words=words)
+    workshop.assert_refused("export", f"calibration={calibrated}", words=words)
 
 
 def test_values_and_places_that_cannot_be(workshop: Workshop) -> None:
     record = ("record", CRANE, "transitions=4", "workers=1")
-    workshop.refused(*record, "seed=-1", words=("seed -1",))
-    workshop.refused(*record, "name=a/b", words=("name is 'a/b'",))
-    workshop.refused(*record, "step_s=inf", words=("record.step_s is inf", "finite"))
+    workshop.assert_refused(*record, "seed=-1", words=("seed -1",))
+    workshop.assert_refused(*record, "name=a/b", words=("name is 'a/b'",))
+    workshop.assert_refused(*record, "step_s=inf", words=("record.step_s is inf", "finite"))
     calibrate = ("calibrate", CRANE, "data=log", f"model={workshop.only('pretrain')}")
-    workshop.refused(*calibrate, "validation=0", words=("validation is 0",))
-    workshop.refused(*calibrate, "fit.steps=0", words=("fit.steps is 0",))
-    workshop.refused("pretrain", "data=[log]", "validation=1.5", words=("validation is 1.5",))
-    workshop.refused("pretrain", "data=[log]", "training.accelerator=abacus", words=("accelerator 'abacus'",))
+    workshop.assert_refused(*calibrate, "validation=0", words=("validation is 0",))
+    workshop.assert_refused(*calibrate, "fit.steps=0", words=("fit.steps is 0",))
+    workshop.assert_refused("pretrain", "data=[log]", "validation=1.5", words=("validation is 1.5",))
+    workshop.assert_refused("pretrain", "data=[log]", "training.accelerator=abacus", words=("accelerator 'abacus'",))
     (workshop.folder / "taken").write_text("a file")
-    workshop.refused(*record, "out=taken", words=("taken", "Check the path"))
+    workshop.assert_refused(*record, "out=taken", words=("taken", "Check the path"))
 
 
 # Disk
@@ -381,7 +383,7 @@ def test_disk_full_at_the_manifest(workshop: Workshop, monkeypatch: pytest.Monke
 
     label = ("label", "data=log", f"model={workshop.only('pretrain')}")
     monkeypatch.setattr(files, "write_atomic", full)
-    workshop.refused(*label, words=("disk full while writing", MANIFEST, "Free some space"), left=("label",))
+    workshop.assert_refused(*label, words=("disk full while writing", MANIFEST, "Free some space"), left=("label",))
     monkeypatch.setattr(files, "write_atomic", write)
     resumable = workshop.only("label")
     assert cli.main([*label]) == 0
@@ -399,7 +401,7 @@ def test_disk_full_before_anything_was_written(workshop: Workshop, monkeypatch: 
         ("calibrate", CRANE, "data=log", f"model={workshop.only('pretrain')}"),
         ("run", CRANE, "bundle=bundle", "threads=1"),
     ):
-        workshop.refused(*arguments, words=("disk full", "Free some space"))
+        workshop.assert_refused(*arguments, words=("disk full", "Free some space"))
 
 
 Mount = Callable[[int], Path]
@@ -431,7 +433,7 @@ def small_disk(tmp_path: Path) -> Iterator[Mount]:
 def test_disk_that_is_really_full(workshop: Workshop, small_disk: Mount, repository: Path) -> None:
     """Ingest fills it with its dataset, pretrain with its cache, of which the last is mapped into memory."""
     disk = small_disk(32)
-    workshop.refused("ingest", "data=film.mp4", f"out={disk}", words=("disk full", "Free some space"))
+    workshop.assert_refused("ingest", "data=film.mp4", f"out={disk}", words=("disk full", "Free some space"))
     assert list(disk.glob("ingest/*")) == []
     disk = small_disk(200)
     code = "import sys; from deploy.cli import main; sys.exit(main(sys.argv[1:]))"

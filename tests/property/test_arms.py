@@ -19,16 +19,16 @@ few = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_
 @settings(parent=few, max_examples=20)
 @given(seeds)
 def test_arm_is_finite_and_stable_under_its_own_controller(seed):
-    holds_its_home(seed, seconds=3.0)
+    assert_holds_its_home(seed, seconds=3.0)
 
 
 @pytest.mark.slow
 def test_two_hundred_arms_are_stable_for_ten_seconds():
     for seed in range(200):
-        holds_its_home(seed, seconds=10.0)
+        assert_holds_its_home(seed, seconds=10.0)
 
 
-def holds_its_home(seed, seconds):
+def assert_holds_its_home(seed, seconds):
     scene = scenes.sample(seed)
     model, data = scene.model, mujoco.MjData(scene.model)
     model.geom_contype[model.geom_contype == ARM_GROUP] = 0  # an object in the way is no fault of the arm's
