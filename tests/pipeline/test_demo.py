@@ -16,7 +16,7 @@ def test_demo_ends_in_a_report_and_finds_itself_again(
     command = [
         "demo", "record.episodes=10", "record.frames_per_episode=8", "record.size=32", "record.workers=1",
         *(f"pretrain.{override}" for override in tiny_model),
-        "calibrate.transitions=75", "calibrate.fit.steps=200", "calibrate.fit.encoder_steps=3",
+        "calibrate.transitions=150", "calibrate.fit.steps=400", "calibrate.fit.encoder_steps=3",
         "calibrate.fit.batch=16", "log.workers=1",
         "scratch.fit.encoder_steps=3", "export.planner.horizon=2", "export.planner.candidates=24",
         "evaluate.goals=2", "evaluate.references=[random,hold]",
