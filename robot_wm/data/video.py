@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import av
 import cv2
@@ -159,33 +159,59 @@ def decode_at(path: Path, times_s: NDArray[np.floating[Any]], size: tuple[int, i
     )
 
 
-def encode(path: Path, frames_FYXC: NDArray[np.uint8], fps: float, codec: Codec = "libx264", crf: int = 18) -> None:
-    """Write an mp4 atomically, with a keyframe every second frame so that any frame is found quickly.
+class Encoder:
+    """An mp4 that appears whole when the block ends, with a keyframe every second frame so that any is found quickly.
 
     Even sizes are written as yuv420p, which every player shows. Odd sizes are kept exactly, as yuv444p.
+
+    Attributes:
+        num_frames: how many it holds so far.
 
     Raises:
         UserError: an odd size with AV1, whose encoder knows yuv420p only.
     """
-    _, height, width, _ = frames_FYXC.shape
-    if pixel_format(height, width) != "yuv420p" and codec == "libsvtav1":
-        raise UserError(f"{path}: AV1 cannot hold the odd size {width} x {height}", "Use libx264 or an even size")
-    os.environ.setdefault("SVT_LOG", "1")  # errors only: the AV1 encoder writes its settings to the terminal
-    buffer = io.BytesIO()
-    rate = Fraction(fps).limit_denominator(1001)
-    with av.open(buffer, "w", format="mp4") as container:
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float, codec: Codec = "libx264", crf: int = 18):
+        height, width = size
+        if pixel_format(height, width) != "yuv420p" and codec == "libsvtav1":
+            raise UserError(f"{path}: AV1 cannot hold the odd size {width} x {height}", "Use libx264 or an even size")
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: the AV1 encoder writes its settings to the terminal
+        self.num_frames = 0
+        self._path, self._buffer = path, io.BytesIO()
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._container = av.open(self._buffer, "w", format="mp4")
         options = {"preset": _PRESETS[codec], "crf": str(crf), "g": "2"}
-        target = container.add_stream(codec, rate=rate, options=options)
-        target.width, target.height = width, height
-        target.pix_fmt = pixel_format(height, width)
-        converter, threads = VideoReformatter(), 1 if height * width < _SMALL_PX else 0
-        for index, image_YXC in enumerate(frames_FYXC):
+        self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = pixel_format(height, width)
+        self._threads = 1 if height * width < _SMALL_PX else 0  # starting a thread per core takes longer than the work
+        self._stream.codec_context.thread_count = self._threads
+        self._converter = VideoReformatter()
+
+    def add(self, frames_FYXC: NDArray[np.uint8]) -> None:
+        """Append frames (F, Y, X, 3), RGB."""
+        for image_YXC in frames_FYXC:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_YXC), format="rgb24")
-            frame = converter.reformat(frame, format=target.pix_fmt, threads=threads)
-            frame.pts, frame.time_base = index, 1 / rate
-            container.mux(target.encode(frame))
-        container.mux(target.encode())
-    files.write_atomic(path, buffer.getvalue())
+            frame = self._converter.reformat(frame, format=self._stream.pix_fmt, threads=self._threads)
+            frame.pts, frame.time_base = self.num_frames, 1 / self._rate
+            self._container.mux(self._stream.encode(frame))
+            self.num_frames += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+        if kind is None:
+            files.write_atomic(self._path, self._buffer.getvalue())
+
+
+def encode(path: Path, frames_FYXC: NDArray[np.uint8], fps: float, codec: Codec = "libx264", crf: int = 18) -> None:
+    """Write frames (F, Y, X, 3) as an mp4, whole or not at all; see Encoder."""
+    with Encoder(path, frames_FYXC.shape[1:3], fps, codec, crf) as clip:
+        clip.add(frames_FYXC)
 
 
 def pixel_format(height: int, width: int) -> str:
