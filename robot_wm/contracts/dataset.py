@@ -1,6 +1,6 @@
 """The dataset contract: LeRobot's feature names and the meaning that robot-wm gives them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,8 @@ from robot_wm.contracts.errors import UserError
 
 STATE = "observation.state"
 ACTION = "action"
-HAND = "simulator.hand_position_m"  # in the camera's frame; simulated clips only
-OBJECT = "simulator.object_position_m"  # in the camera's frame; simulated clips only
+HAND = "simulator.hand_position_m"  # in the first camera's frame; simulated clips only
+OBJECT = "simulator.object_position_m"  # in the first camera's frame; simulated clips only
 LATENT_ACTION = "latent_action"
 LATENT_ACTION_STD = "latent_action_std"
 _IMAGE_PREFIX = "observation.images."
@@ -19,6 +19,11 @@ _VERSIONS = ("v2.0", "v2.1", "v3.0")
 def image_key(camera: str) -> str:
     """The feature name of a camera."""
     return _IMAGE_PREFIX + camera
+
+
+def position_key(position: str, camera: str, cameras: Sequence[str]) -> str:
+    """The column of HAND or OBJECT in the frame of one of a dataset's cameras: the first has the plain name."""
+    return position if camera == cameras[0] else f"{position}.{camera}"
 
 
 @dataclass(frozen=True)
