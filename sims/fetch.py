@@ -1,4 +1,4 @@
-"""The real FetchReach-v4 of gymnasium-robotics behind the project's command interface."""
+"""The real Fetch environments of gymnasium-robotics behind the project's command interface."""
 
 import contextlib
 import io
@@ -13,23 +13,27 @@ from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.errors import UserError
 from sims.simulation import Simulation
 
-MAX_EPISODE_STEPS = 50  # the length of the registered task
-_METRES_PER_ACTION = 0.05  # the environment moves its gripper's target by at most this per step
-_GRIPPER_DIMS = 1  # the fourth action opens a gripper that this task keeps shut
-_WELDED_BODY, _MOCAP_BODY, _TARGET_SITE = "robot0:gripper_link", "robot0:mocap", "target0"
-_GRIPPER_ROTATION = np.array([1.0, 0.0, 1.0, 0.0])  # what the environment adds to the orientation, every step
-_FINGERS = ("robot0:l_gripper_finger_joint", "robot0:r_gripper_finger_joint")
+MAX_EPISODE_STEPS = 50  # the length of the registered tasks
+_METRES_PER_ACTION = 0.05  # the environments move their gripper's target by at most this per step
+_WELDED_BODY, _MOCAP_BODY, _TARGET_SITE, _OBJECT_BODY = "robot0:gripper_link", "robot0:mocap", "target0", "object0"
+_GRIPPER_ROTATION = np.array([1.0, 0.0, 1.0, 0.0])  # what the environments add to the orientation, every step
+_FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")
 
 
 class FetchSimulation(Simulation):
-    """FetchReach-v4: commands are the gripper's velocity in the world [m/s], (3,).
+    """FetchReach-v4, FetchPush-v4 or FetchPickAndPlace-v4.
+
+    Commands are the gripper's velocity in the world [m/s], (3,); where the environment lets it open, a fourth closes
+    (down to -1) or opens it (up to 1). Proprio is the gripper's place, then its velocity, its opening among both where
+    it opens.
 
     Stepping goes through the environment itself. Only the picture differs from the environment's own: neither the red
     target (it would give the goal away) nor the axes of the motion-capture body (no real robot carries them) is drawn.
 
     Attributes:
-        goal_m: the environment's goal of the present episode [m], (3,).
+        goal_m: the environment's goal of the present episode [m], (3,): of the gripper, or of the block.
         threshold_m: the environment's criterion of success [m].
+        grips: whether the gripper opens.
     """
 
     def __init__(self, embodiment: Embodiment):
@@ -42,14 +46,18 @@ class FetchSimulation(Simulation):
                 f"embodiment {embodiment.name}: control_rate_hz is {embodiment.control_rate_hz:g}",
                 f"{embodiment.environment} runs at {self._rate_hz:g} Hz",
             )
+        self.grips = not self._env.block_gripper
         self._top_speed_m_s = _METRES_PER_ACTION * self._rate_hz
-        self.command = _command_space(embodiment, self._top_speed_m_s)
-        axes = ("x", "y", "z")
-        self.proprio_names = (*(f"gripper_{a}_position" for a in axes), *(f"gripper_{a}_velocity" for a in axes))
+        self.command = _command_space(embodiment, self._top_speed_m_s, self.grips)
+        parts = ("x", "y", "z", "opening") if self.grips else ("x", "y", "z")
+        self.proprio_names = (*(f"gripper_{p}_position" for p in parts), *(f"gripper_{p}_velocity" for p in parts))
         self._setup()
+        if self._env.has_object:
+            self._object_body = self.model.body(_OBJECT_BODY).id
         self.model.site(_TARGET_SITE).rgba[3] = 0.0
         self.model.geom_rgba[self.model.geom_bodyid == self.model.body(_MOCAP_BODY).id, 3] = 0.0
         self._finger_qpos = [int(self.model.joint(name).qposadr[0]) for name in _FINGERS]
+        self._driven_qpos = self.model.jnt_qposadr[self.model.actuator_trnid[:, 0]]
         self._observation = np.zeros(0)
 
     @property
@@ -62,28 +70,43 @@ class FetchSimulation(Simulation):
 
     @property
     def start_m(self) -> NDArray[np.float64]:
-        """Where every episode starts [m], (3,); goals lie within 0.15 m of it along each axis."""
+        """Where the gripper starts every episode [m], (3,); goals lie within 0.15 m of it along x and y."""
         return self._env.initial_gripper_xpos.copy()
 
     def reset(self, seed: int) -> None:
-        """The environment's own reset: always the same pose, a goal that depends on the seed."""
+        """The environment's own reset: always the same pose; the goal and the block's place depend on the seed."""
         observation, _ = self._env.reset(seed=seed)
         self._observation = observation["observation"]
         self._reference_U = np.zeros(self.command.dim)
 
     def step(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
-        """One environment step; returns the applied command [m/s], (3,)."""
+        """One environment step; returns the applied command, (U,)."""
         applied_U = self._clip(command_U)
-        action = np.concatenate([applied_U / self._top_speed_m_s, np.zeros(_GRIPPER_DIMS)])
+        action = np.zeros(4)
+        action[: applied_U.size] = applied_U
+        action[:3] /= self._top_speed_m_s
         observation, *_ = self._env.step(action)
         self._observation = observation["observation"]
         self._reference_U = applied_U
         return applied_U.copy()
 
     def proprio(self) -> NDArray[np.float32]:
-        """Gripper position [m] and velocity [m/s] from the environment's observation, (6,)."""
-        velocity_m_s = self._observation[5:8] * self._rate_hz  # the environment gives metres per step
-        return np.concatenate([self._observation[:3], velocity_m_s]).astype(np.float32)
+        """Gripper position [m] and velocity [m/s] from the environment's observation, (6,), or (8,) with its opening."""
+        found = self._observation
+        position, velocity = found[:3], found[-5:-2] * self._rate_hz  # the environment gives metres per step
+        if self.grips:
+            fingers = found[9:11] if self.has_object else found[3:5]
+            position = np.append(position, fingers.sum())
+            velocity = np.append(velocity, found[-2:].sum() * self._rate_hz)
+        return np.concatenate([position, velocity]).astype(np.float32)
+
+    def place_object(self, position_m: NDArray[np.float64]) -> None:
+        """Put the block somewhere, at rest, as upright as it started."""
+        joint = self.model.body(_OBJECT_BODY).jntadr[0]
+        place, motion = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
+        self.data.qpos[place : place + 7] = [*position_m, 1.0, 0.0, 0.0, 0.0]
+        self.data.qvel[motion : motion + 6] = 0.0
+        mujoco.mj_forward(self.model, self.data)
 
     def restore(self, state: NDArray[np.float64]) -> None:
         super().restore(state)
@@ -101,20 +124,23 @@ class FetchSimulation(Simulation):
 
     def _follow(self, data: mujoco.MjData, commands_NKU: NDArray[np.float64], state: NDArray[np.float64]) -> Any:
         """What the environment's step does, on a copy of its state: no observations, rewards or bookkeeping."""
-        moves_NKU = commands_NKU / self._rate_hz
-        positions = np.empty((*commands_NKU.shape[:2], 3))
+        positions = np.empty((*commands_NKU.shape[:2], 1 + self.has_object, 3))
         body = self.model.body(_WELDED_BODY).id
-        site = self.model.site(self.embodiment.end_effector).id
         for n, k in np.ndindex(*positions.shape[:2]):
             if k == 0:
                 mujoco.mj_setState(self.model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
                 mujoco.mj_kinematics(self.model, data)
-            data.mocap_pos[0] = data.xpos[body] + moves_NKU[n, k]
+            data.mocap_pos[0] = data.xpos[body] + commands_NKU[n, k, :3] / self._rate_hz
             data.mocap_quat[0] = data.xquat[body] + _GRIPPER_ROTATION
+            if self.grips:
+                data.ctrl[:] = data.qpos[self._driven_qpos] + commands_NKU[n, k, 3]
             mujoco.mj_step(self.model, data, nstep=self._env.n_substeps)
-            data.qpos[self._finger_qpos] = 0.0
-            mujoco.mj_kinematics(self.model, data)
-            positions[n, k] = data.site_xpos[site]
+            if self.grips:
+                mujoco.mj_kinematics(self.model, data)
+            else:
+                data.qpos[self._finger_qpos] = 0.0
+                mujoco.mj_forward(self.model, data)
+            positions[n, k] = self._points(data)
         return positions
 
     def close(self) -> None:
@@ -134,20 +160,21 @@ def _make(embodiment: Embodiment) -> Any:
     return gymnasium.make(embodiment.environment, max_episode_steps=MAX_EPISODE_STEPS).unwrapped
 
 
-def _command_space(embodiment: Embodiment, top_speed_m_s: float) -> CommandSpace:
+def _command_space(embodiment: Embodiment, top_speed_m_s: float, grips: bool) -> CommandSpace:
     if embodiment.interface != "end_effector_velocity" or embodiment.max_speed_m_s > top_speed_m_s + 1e-9:
         raise UserError(
             f"embodiment {embodiment.name}: {embodiment.interface} up to {embodiment.max_speed_m_s:g} m/s",
             f"{embodiment.environment} takes end_effector_velocity up to {top_speed_m_s:g} m/s",
         )
-    limit = embodiment.max_speed_m_s * (1 - 2 * embodiment.safety.margin)
+    free = 1 - 2 * embodiment.safety.margin
+    limits = (embodiment.max_speed_m_s * free,) * 3 + (free,) * grips
     return CommandSpace(
         interface="end_effector_velocity",
-        names=("vx", "vy", "vz"),
-        unit="m/s",
-        low=(-limit,) * 3,
-        high=(limit,) * 3,
-        max_step=(embodiment.safety.max_step,) * 3,
+        names=("vx", "vy", "vz") + ("gripper",) * grips,
+        unit="m/s" + ", gripper -1 to 1" * grips,
+        low=tuple(-limit for limit in limits),
+        high=limits,
+        max_step=(embodiment.safety.max_step,) * 3 + (2.0,) * grips,  # a gripper may turn round at once
         frame_skip=embodiment.frame_skip,
         control_rate_hz=embodiment.control_rate_hz,
     )

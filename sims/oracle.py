@@ -1,9 +1,9 @@
-"""The upper reference: search in the true dynamics for the commands that bring the end effector to a known point."""
+"""The upper reference: search in the true dynamics for the commands that do what the task asks."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.simulation import Simulation
+from sims.tasks import Pair, Task
 
 _START_STD = 0.6  # in plan units, whose range is [-1, 1]
 _LEAST_STD = 0.02
@@ -14,8 +14,8 @@ _REST_WEIGHT = 0.5  # of the mean distance over the last model step against the 
 
 
 def plan(
-    simulation: Simulation,
-    goal_position_m: NDArray[np.float64],
+    task: Task,
+    pair: Pair,
     horizon: int = 2,
     candidates: int = 24,
     iterations: int = 2,
@@ -25,19 +25,20 @@ def plan(
     """The next command chunk, (K, U), by the cross-entropy method over `Simulation.rollout`.
 
     The same space as the learned planner's is searched (one plan row per model step, its command repeated over the
-    step), from the simulation's present state, which is left as it is. Among the candidates are always the best so
-    far, holding still, and what a linear fit to the iteration before proposes: few candidates then suffice, and the
-    search does no worse than doing nothing.
+    step), from the simulation's present state, which is left as it is. The cost is the norm of what the task says is
+    left to do. Among the candidates are always the best so far, holding still, and what a linear fit to the iteration
+    before proposes: few candidates then suffice, and the search does no worse than doing nothing.
 
     Args:
-        simulation: the body, in its present state.
-        goal_position_m: where the end effector should be at the end, (3,).
+        task: over the body, in its present state.
+        pair: what to do.
         horizon: model steps ahead.
         candidates, iterations: of the search.
         rng: seeded with 0 when None.
         warm: a plan to start from, (horizon, U) in [-1, 1]; zero when None.
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    simulation = task.simulation
     command, reference_U = simulation.command, simulation.reference()
     mean_HU = np.zeros((horizon, command.dim)) if warm is None else warm
     std_HU = np.full_like(mean_HU, _START_STD)
@@ -51,9 +52,9 @@ def plan(
             plans_NHU[1::2] = guess_HU + _NEAR_GUESS * (plans_NHU[1::2] - mean_HU)
         plans_NHU[:3] = best_HU, rest_HU, mean_HU if guess_HU is None else guess_HU
         plans_NHU = np.clip(plans_NHU, -1, 1)
-        positions_NK3 = _positions(simulation, plans_NHU, reference_U)
-        distance_NK = np.linalg.norm(positions_NK3 - goal_position_m, axis=-1)
-        costs_N = distance_NK[:, -1] + _REST_WEIGHT * distance_NK[:, -command.frame_skip :].mean(1)
+        left_NKD = _shortfall(task, pair, plans_NHU, reference_U)
+        left_NK = np.linalg.norm(left_NKD, axis=-1)
+        costs_N = left_NK[:, -1] + _REST_WEIGHT * left_NK[:, -command.frame_skip :].mean(1)
         order = np.argsort(costs_N)
         if costs_N[order[0]] < best_cost:
             best_HU, best_cost = plans_NHU[order[0]], costs_N[order[0]]
@@ -61,25 +62,24 @@ def plan(
             break
         elites = plans_NHU[order[:num_elites]]
         mean_HU, std_HU = elites.mean(0), np.maximum(elites.std(0), _LEAST_STD)
-        guess_HU = _linear_guess(plans_NHU, positions_NK3[:, -1], goal_position_m)
+        guess_HU = _linear_guess(plans_NHU, left_NKD[:, -1])
     chunk_KU = np.repeat(best_HU[:1], command.frame_skip, axis=0)
     return command.denormalize(chunk_KU, reference_U)
 
 
-def _positions(
-    simulation: Simulation, plans_NHU: NDArray[np.float64], reference_U: NDArray[np.float64]
+def _shortfall(
+    task: Task, pair: Pair, plans_NHU: NDArray[np.float64], reference_U: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    command = simulation.command
+    command = task.simulation.command
     ticks = np.repeat(plans_NHU, command.frame_skip, axis=1)
-    return simulation.rollout(np.stack([command.denormalize(plan_KU, reference_U) for plan_KU in ticks]))
+    commands_NKU = np.stack([command.denormalize(plan_KU, reference_U) for plan_KU in ticks])
+    return task.shortfall(task.simulation.rollout(commands_NKU), pair)
 
 
-def _linear_guess(
-    plans_NHU: NDArray[np.float64], ends_N3: NDArray[np.float64], goal_position_m: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The smallest plan that would end at the goal if the end were linear in the plan, as fitted to what was tried."""
+def _linear_guess(plans_NHU: NDArray[np.float64], left_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The smallest plan that would leave nothing to do if that were linear in the plan, as fitted to what was tried."""
     inputs = plans_NHU.reshape(len(plans_NHU), -1)
-    centre, middle = inputs.mean(0), ends_N3.mean(0)
-    slope, *_ = np.linalg.lstsq(inputs - centre, ends_N3 - middle, rcond=1e-3)
-    move = np.linalg.lstsq(slope.T, goal_position_m - middle, rcond=1e-2)[0]
+    centre, middle = inputs.mean(0), left_ND.mean(0)
+    slope, *_ = np.linalg.lstsq(inputs - centre, left_ND - middle, rcond=1e-3)
+    move = np.linalg.lstsq(slope.T, -middle, rcond=1e-2)[0]
     return np.clip(centre + move, -1, 1).reshape(plans_NHU.shape[1:])

@@ -55,11 +55,13 @@ class BodyLog:
     def features(self) -> dict[str, Feature]:
         camera, command = self._embodiment.camera, self.simulation.command
         proprio = self.simulation.proprio_names
+        position = Feature("float32", (3,), ("x", "y", "z"))
         return {
             image_key(camera.name): image_feature(camera.height, camera.width),
             STATE: Feature("float32", (len(proprio),), proprio),
             ACTION: Feature("float32", (command.dim,), command.names),
-            HAND: Feature("float32", (3,), ("x", "y", "z")),
+            HAND: position,
+            **({OBJECT: position} if self.simulation.has_object else {}),
         }
 
     def rows(self, transitions: int) -> int:
@@ -72,13 +74,15 @@ class BodyLog:
         rng = np.random.default_rng([self._seed, index])
         simulation.reset(int(rng.integers(2**31)))
         rows = self.rows(transitions)
-        frames, states, commands, hands = [], [], [], []
+        frames, states, commands, hands, things = [], [], [], [], []
         for command_U in babble(simulation, rows, rng):
             frames.append(simulation.frame())
             states.append(simulation.proprio())
             hands.append(simulation.to_camera(simulation.end_effector()))
+            if simulation.has_object:
+                things.append(simulation.to_camera(simulation.object()))
             commands.append(simulation.step(command_U))
-        columns = {STATE: states, ACTION: commands, HAND: hands}
+        columns = {STATE: states, ACTION: commands, HAND: hands} | ({OBJECT: things} if things else {})
         return Episode(
             columns={key: np.asarray(rows, dtype=np.float32) for key, rows in columns.items()},
             videos={image_key(self._embodiment.camera.name): np.stack(frames)},

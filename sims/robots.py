@@ -11,7 +11,10 @@ from robot_wm.contracts.errors import UserError
 from sims.fetch import FetchSimulation
 from sims.simulation import Simulation
 
-_ENVIRONMENTS: dict[str, Callable[[Embodiment], Simulation]] = {"FetchReach-v4": FetchSimulation}
+_ENVIRONMENTS: dict[str, Callable[[Embodiment], Simulation]] = {
+    "FetchReach-v4": FetchSimulation,
+    "FetchPush-v4": FetchSimulation,
+}
 
 
 def load(embodiment: Embodiment, seed: int = 0) -> Simulation:

@@ -25,6 +25,7 @@ class Simulation:
         embodiment: what was asked for.
         command: the command space that follows from it and from the MJCF.
         proprio_names: entries of `proprio()`: joint positions, then joint velocities.
+        has_object: whether there is a thing to push about.
         model, data: MuJoCo's own, for whoever needs more than this class offers.
     """
 
@@ -46,6 +47,7 @@ class Simulation:
     def _setup(self) -> None:
         """What every kind of body needs: the end effector, the camera, room for the last command."""
         self._end_effector = _end_effector(self.model, self.embodiment.end_effector)
+        self._object_body: int | None = None
         self._renderer = Renderer(self.model, self.embodiment.camera)
         self._reference_U = np.zeros(self.command.dim)
         self._rollout_data: list[mujoco.MjData] = []
@@ -111,8 +113,17 @@ class Simulation:
 
     def end_effector(self) -> NDArray[np.float64]:
         """Position of the end effector in the world [m], (3,)."""
-        kind, index = self._end_effector
-        return (self.data.site_xpos if kind == "site" else self.data.xpos)[index].copy()
+        return self._points(self.data)[0]
+
+    @property
+    def has_object(self) -> bool:
+        return self._object_body is not None
+
+    def object(self) -> NDArray[np.float64]:
+        """Position of the object in the world [m], (3,); only of a body that has one."""
+        if not self.has_object:
+            raise ValueError(f"{self.embodiment.name} has no object")
+        return self._points(self.data)[1]
 
     def to_camera(self, point_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """A point of the world [m] in the camera's frame: x right, y down, z along the view."""
@@ -142,9 +153,10 @@ class Simulation:
         mujoco.mj_setState(self.model, self.data, state[: -self.command.dim], _STATE)  # forward moves the warm start
 
     def rollout(self, commands_NKU: NDArray[np.float64]) -> NDArray[np.float64]:
-        """End-effector positions [m], (N, K, 3), that N command sequences would lead to from the present state.
+        """Positions [m], (N, K, P, 3), that N command sequences would lead to from the present state.
 
-        True dynamics on all cores; the present state stays as it is.
+        P is 1, the end effector, or 2 where there is an object: then that follows. True dynamics on all cores; the
+        present state stays as it is.
         """
         commands_NKU = np.clip(commands_NKU, self.command.low, self.command.high)
         num, length, _ = commands_NKU.shape
@@ -162,15 +174,19 @@ class Simulation:
         return self._positions(states[:, self._substeps - 1 :: self._substeps])
 
     def _positions(self, states_NKS: NDArray[np.float64]) -> NDArray[np.float64]:
-        kind, index = self._end_effector
         data = self._workers()[0]
-        found = data.site_xpos if kind == "site" else data.xpos
-        positions = np.empty((*states_NKS.shape[:2], 3))
+        positions = np.empty((*states_NKS.shape[:2], 1 + self.has_object, 3))
         for where in np.ndindex(*states_NKS.shape[:2]):
             mujoco.mj_setState(self.model, data, states_NKS[where], _PHYSICS)
             mujoco.mj_kinematics(self.model, data)
-            positions[where] = found[index]
+            positions[where] = self._points(data)
         return positions
+
+    def _points(self, data: mujoco.MjData) -> NDArray[np.float64]:
+        """The end effector and, where there is one, the object [m], (P, 3)."""
+        kind, index = self._end_effector
+        hand = (data.site_xpos if kind == "site" else data.xpos)[index]
+        return np.stack([hand] if self._object_body is None else [hand, data.xpos[self._object_body]])
 
     def _workers(self) -> list[mujoco.MjData]:
         if not self._rollout_data:

@@ -56,7 +56,7 @@ def planar_arm(folder: Path, interface: str = "joint_position", **changes: Any) 
     return from_mapping(Embodiment, {**values, **changes})
 
 
-def fetch() -> Embodiment:
-    """The embodiment of `configs/embodiment/fetch.yaml`."""
-    text = (REPOSITORY / "configs" / "embodiment" / "fetch.yaml").read_text(encoding="utf-8")
+def fetch(name: str = "fetch") -> Embodiment:
+    """The embodiment of `configs/embodiment/NAME.yaml`."""
+    text = (REPOSITORY / "configs" / "embodiment" / f"{name}.yaml").read_text(encoding="utf-8")
     return from_mapping(Embodiment, yaml.safe_load(text))

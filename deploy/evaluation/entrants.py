@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.evaluation import references
-from deploy.evaluation.episodes import Pair
 from deploy.evaluation.references import Decider, OracleConfig, Reference
 from deploy.runtime.controller import Controller
 from robot_wm.contracts.bundle import Bundle, ControllerSpec
 from robot_wm.contracts.errors import UserError
 from robot_wm.evaluation.results import Kind
 from sims import oracle
-from sims.simulation import Simulation
+from sims.tasks import Pair, Task
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def learned(name: str, bundle: Bundle, num_threads: int | None) -> Entrant:
     return Entrant(name, "model", decider)
 
 
-def reference(name: str, spec: ControllerSpec, simulation: Simulation, seed: int, size: OracleConfig) -> Entrant:
+def reference(name: str, spec: ControllerSpec, task: Task, seed: int, size: OracleConfig) -> Entrant:
     """One of `references.NAMES`; what it draws depends on `seed` and the pair alone, not on what ran before.
 
     Raises:
@@ -52,17 +51,15 @@ def reference(name: str, spec: ControllerSpec, simulation: Simulation, seed: int
     makers: dict[str, Callable[[Pair], Decider]] = {
         "random": lambda pair: references.random(spec, rng(pair)),
         "hold": lambda _: references.hold(spec),
-        "oracle": lambda pair: _oracle(spec, simulation, pair, size, rng(pair)),
+        "oracle": lambda pair: _oracle(spec, task, pair, size, rng(pair)),
     }
     if name not in makers:
         raise UserError(f"reference {name!r} is not known", f"Choose among: {', '.join(makers)}")
     return Entrant(name, "reference", makers[name])
 
 
-def _oracle(
-    spec: ControllerSpec, simulation: Simulation, pair: Pair, size: OracleConfig, rng: np.random.Generator
-) -> Reference:
+def _oracle(spec: ControllerSpec, task: Task, pair: Pair, size: OracleConfig, rng: np.random.Generator) -> Reference:
     def choose(_: NDArray[np.float64]) -> NDArray[np.float64]:
-        return oracle.plan(simulation, pair.goal_position_m, size.horizon, size.candidates, size.iterations, rng)
+        return oracle.plan(task, pair, size.horizon, size.candidates, size.iterations, rng)
 
     return Reference(spec, choose)

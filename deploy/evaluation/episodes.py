@@ -1,7 +1,7 @@
 """One attempt: a decider in the runtime loop on the twin, watched from outside with the truth that it never sees."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,44 +13,7 @@ from deploy.runtime.loop import Tick, run_loop
 from deploy.runtime.safety import Safety
 from robot_wm.contracts.robot import Robot
 from robot_wm.evaluation.results import Episode
-
-
-class Pair(Protocol):
-    """A start and a goal."""
-
-    @property
-    def seed(self) -> int:
-        """Names the pair."""
-        ...
-
-    @property
-    def goal_position_m(self) -> NDArray[np.float64]:
-        """Where the end effector should be [m], (3,); for judges and oracles only."""
-        ...
-
-    @property
-    def goal_frame(self) -> NDArray[np.uint8]:
-        """What the camera shows there, RGB."""
-        ...
-
-
-class Task(Protocol):
-    """What a pair asks for, and whether it is done; truth from the simulator."""
-
-    threshold_m: float
-    max_steps: int
-
-    def start(self, pair: Any) -> None:
-        """Put the simulation where the pair starts."""
-        ...
-
-    def distance_m(self, pair: Any) -> float:
-        """End effector to goal [m]."""
-        ...
-
-    def success(self, pair: Any) -> bool:
-        """Whether the task counts the present state as reached."""
-        ...
+from sims.tasks import Pair, Task
 
 
 class Simulated(Protocol):

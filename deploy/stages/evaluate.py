@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.drivers.twin import check_embodiment
 from deploy.evaluation import entrants, references
 from deploy.evaluation.entrants import Entrant
-from deploy.evaluation.episodes import Attempt, Pair, Stage, attempt, film
+from deploy.evaluation.episodes import Attempt, Stage, attempt, film
 from deploy.evaluation.references import Decider, OracleConfig
 from robot_wm import console
 from robot_wm.contracts import config as contract_config
@@ -21,14 +21,13 @@ from robot_wm.evaluation import results
 from robot_wm.evaluation.results import EVALUATION_FILE, ControllerResult, Evaluation, Video
 from sims.robots import load, model_inputs
 from sims.simulation import Simulation
-from sims.tasks import ReachTask
+from sims.tasks import Pair, Task, make
 from sims.twin import Twin
 
 # Every goal of an evaluation lies beyond every seed that recording counts up from zero, and each evaluation seed has
 # a range of its own: neither a calibration log nor another evaluation shares a pair with it.
 HELD_OUT_OFFSET = 1_000_000
 SEED_STRIDE = 10_000
-TASK = "reach"
 VIDEO_CRF = 28  # videos are for people, and go into a report by the dozen
 
 
@@ -40,6 +39,7 @@ class EvaluateConfig:
         bundle: export run or bundle folder of the controller.
         embodiment: the body; the bundle must have been made for it.
         scratch_bundle: a controller of the same architecture without pretraining, to be measured beside it.
+        task: what the goals are about; None: what the body's environment is made for, else reach.
         goals: pairs of start and goal; pairs that are solved at the start are not among them.
         references: any of random, hold, oracle.
         oracle: size of the oracle's search.
@@ -52,6 +52,7 @@ class EvaluateConfig:
     bundle: str
     embodiment: Embodiment
     scratch_bundle: str | None = None
+    task: str | None = None
     goals: int = 25
     references: tuple[str, ...] = references.NAMES
     oracle: OracleConfig = field(default_factory=OracleConfig)
@@ -122,16 +123,16 @@ def goal_seed(seed: int) -> int:
 
 
 def _measure(run: Run, config: EvaluateConfig, simulation: Simulation, bundles: dict[str, Bundle]) -> None:
-    task = ReachTask(simulation)
+    task = make(simulation, config.task)
     stage = Stage(simulation, Twin(simulation, config.severity, config.seed), task)
     pairs = task.pairs(config.goals, goal_seed(config.seed))
-    saved = [_controller(run, config, stage, pairs, e) for e in _entrants(config, simulation, bundles)]
+    saved = [_controller(run, config, stage, pairs, e) for e in _entrants(config, task, bundles)]
     found = tuple(item.result for item in saved)
     evaluation = Evaluation(
         schema=results.SCHEMA,
         embodiment=config.embodiment.name,
         embodiment_sha256=config.embodiment.digest(),
-        task=TASK,
+        task=task.name,
         threshold_m=task.threshold_m,
         step_s=1 / config.embodiment.control_rate_hz,
         ticks=task.max_steps,
@@ -147,12 +148,12 @@ def _measure(run: Run, config: EvaluateConfig, simulation: Simulation, bundles: 
     _show(evaluation)
 
 
-def _entrants(config: EvaluateConfig, simulation: Simulation, bundles: dict[str, Bundle]) -> list[Entrant]:
+def _entrants(config: EvaluateConfig, task: Task, bundles: dict[str, Bundle]) -> list[Entrant]:
     """Learned controllers first, then the references in the order asked for; these obey the first bundle's limits."""
     spec = bundles["model"].spec
     return [
         *(entrants.learned(name, bundle, config.num_threads or None) for name, bundle in bundles.items()),
-        *(entrants.reference(n, spec, simulation, config.seed, config.oracle) for n in config.references),
+        *(entrants.reference(n, spec, task, config.seed, config.oracle) for n in config.references),
     ]
 
 
@@ -236,4 +237,4 @@ def _show(evaluation: Evaluation) -> None:
             )
         )
     columns = ("controller", "at the end", "95 % interval", "at any tick", "distance left [cm]", "p50 / p95 / p99 [ms]")
-    console.table(f"reach within {100 * evaluation.threshold_m:g} cm from goal images", columns, rows)
+    console.table(f"{evaluation.task} within {100 * evaluation.threshold_m:g} cm from goal images", columns, rows)

@@ -21,8 +21,8 @@ from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, dataset_folder, open_run
 from robot_wm.data.lerobot import LeRobotDataset
+from sims import tasks
 from sims.robots import model_inputs
-from sims.tasks import ReachTask
 from sims.twin import Twin
 
 # Flight logs go back into training, so their goals lie far from those that an evaluation keeps to itself.
@@ -108,7 +108,7 @@ class _Flight:
     def with_twin(self) -> Iterator[dict[str, Any]]:
         """Drive the twin to one goal image per episode."""
         with _twin(self.config, self.spec) as twin:
-            task = ReachTask(twin.simulation)
+            task = tasks.make(twin.simulation)
             for number, pair in enumerate(task.pairs(self.config.episodes, self._seed(0))):
                 if number in self.done:
                     continue

@@ -91,6 +91,7 @@ class PointPair:
 class PointTask:
     """Be near the goal; starts at the origin."""
 
+    name = "reach"
     threshold_m = 0.05
     max_steps = 20
 
@@ -195,7 +196,7 @@ def world(monkeypatch):
 
     monkeypatch.setattr(stage_module, "load", load)
     monkeypatch.setattr(stage_module, "Twin", PointTwin)
-    monkeypatch.setattr(stage_module, "ReachTask", PointTask)
+    monkeypatch.setattr(stage_module, "make", lambda simulation, name: PointTask(simulation))
     monkeypatch.setattr(stage_module.entrants, "learned", learned)
     monkeypatch.setattr(stage_module, "_bundle", lambda path, body: type("B", (), {"spec": SPEC})())
     return points, asked
