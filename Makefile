@@ -8,16 +8,17 @@ VIDEO  ?=
 ARGS   ?=
 export VIDEO
 JOBS   ?= 2
+LEROBOT ?= .venv-lerobot
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 GL     := $(VENV)/.gl
 GL_APT := libegl1 libosmesa6 libgl1 libglib2.0-0
 
-.PHONY: setup demo test test-fast lint format docs clean help
+.PHONY: setup demo test test-fast test-lerobot lint format docs clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(GL) ## virtual environment, packages, GL backend
 
@@ -29,6 +30,12 @@ test: $(GL) ## the whole suite
 
 test-fast: $(GL) ## the fast part (under 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-lerobot: $(STAMP) ## datasets exchanged with the official package, in its own .venv-lerobot (about 8 GB)
+	test -x $(LEROBOT)/bin/python || $(PYTHON) -m venv $(LEROBOT)
+	$(LEROBOT)/bin/python -m pip install --quiet --disable-pip-version-check 'lerobot==0.4.4'
+	ROBOT_WM_LEROBOT_PYTHON=$(abspath $(LEROBOT))/bin/python \
+	  $(BIN)/python -m pytest -m slow tests/equivalence/test_official_lerobot.py $(ARGS)
 
 lint: $(STAMP) ## formatting, style, types, import rules
 	$(BIN)/ruff format --check .
@@ -45,7 +52,7 @@ docs: $(STAMP) ## the documentation as a site in site/, readable without a netwo
 	@echo "site/index.html"
 
 clean: ## remove what make made (runs/ stays)
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LEROBOT) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

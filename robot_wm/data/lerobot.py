@@ -1,8 +1,5 @@
 """LeRobot datasets, read: v2.0 and v2.1 (one file per episode) and v3.0 (several episodes may share a file)."""
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,13 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robot_wm.contracts import files
 from robot_wm.contracts.dataset import DatasetInfo, Feature, image_key
 from robot_wm.contracts.errors import UserError
-from robot_wm.data import video
+from robot_wm.data import lerobot_meta, video
+from robot_wm.data.lerobot_meta import MEND, Place, confined, read_table
+from robot_wm.data.lerobot_meta import read_episode_rows as read_episode_rows
+from robot_wm.data.lerobot_stats import Stats
 
 BOOKKEEPING = {
     "timestamp": Feature("float32", (1,)),
@@ -26,23 +25,6 @@ BOOKKEEPING = {
     "task_index": Feature("int64", (1,)),
 }
 _NUMERIC = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)))
-_MEND = "Download or convert the dataset again"
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """Where the video of one episode lies: file relative to the dataset, and its start on that file's clock."""
-
-    file: str
-    start_s: float
-
-
-@dataclass(frozen=True)
-class _Episode:
-    length: int
-    tasks: tuple[str, ...]
-    data: str
-    clips: Mapping[str, _Clip]
 
 
 class LeRobotDataset:
@@ -63,26 +45,26 @@ class LeRobotDataset:
         where = self.path / "meta" / "info.json"
         if not where.is_file():
             raise UserError(f"{self.path} is not a LeRobot dataset (no meta/info.json)", "Give a dataset folder")
-        raw = files.read_json(where)
+        raw = files.read_json(confined(self.path, "meta/info.json"))
         self.info = DatasetInfo.from_json(raw, str(where))
         self.robot_type = str(raw.get("robot_type") or "unknown")
-        episodes = _episodes_v3 if self.info.version == "v3.0" else _episodes_v2
-        self._episodes = list(episodes(self.path, raw, [k for k, f in self.info.features.items() if _is_mp4(f)]))
+        cameras = [key for key, feature in self.info.features.items() if _is_mp4(feature)]
+        self._episodes = lerobot_meta.read_episodes(self.path, raw, self.info.version, cameras)
         self.num_episodes = len(self._episodes)
         self._check_counts(where)
-        self._read_table = lru_cache(maxsize=2)(_read_table)
+        self._read_table = lru_cache(maxsize=2)(read_table)
 
     def _check_counts(self, where: Path) -> None:
         for episode, entry in enumerate(self._episodes):
             if entry.length < 1:
-                raise UserError(f"{self.path}: episode {episode} has length {entry.length}", _MEND)
+                raise UserError(f"{self.path}: episode {episode} has length {entry.length}", MEND)
         rows = sum(e.length for e in self._episodes)
         for name, promised, found in (
             ("total_episodes", self.info.total_episodes, self.num_episodes),
             ("total_frames", self.info.total_frames, rows),
         ):
             if promised != found:
-                raise UserError(f"{where}: {name} is {promised}, but meta/ lists {found}", _MEND)
+                raise UserError(f"{where}: {name} is {promised}, but meta/ lists {found}", MEND)
 
     def episode_length(self, episode: int) -> int:
         """Number of rows (frames) of an episode."""
@@ -91,6 +73,14 @@ class LeRobotDataset:
     def tasks(self, episode: int) -> list[str]:
         """What the robot was told to do, in words."""
         return list(self._episodes[episode].tasks)
+
+    def stats(self) -> dict[str, Stats]:
+        """The statistics that came with the dataset: feature → min, max, mean, std, count; empty if none did."""
+        return lerobot_meta.read_stats(self.path)
+
+    def video_place(self, episode: int, camera: str) -> Place | None:
+        """Where the video of a camera (a feature) lies; None if its images are inside the parquet files."""
+        return self._episodes[episode].videos.get(camera)
 
     def columns(self, episode: int) -> dict[str, NDArray[Any]]:
         """Everything but images: name → (L, ...), with the dtype of `info.features`.
@@ -135,9 +125,9 @@ class LeRobotDataset:
         table = self._rows(episode)
         if not _is_mp4(self.info.features[key]):
             return np.stack([self._still(table, key, int(row), size) for row in rows])
-        clip = self._episodes[episode].clips[key]
-        times_s = self._column(table, episode, "timestamp", BOOKKEEPING["timestamp"]).astype(np.float64)
-        return video.decode_at(files.confine(self.path, clip.file), clip.start_s + times_s[rows], size)
+        place = self._episodes[episode].videos[key]
+        times_s = place.start_s + self._times_s(table, episode)[rows]
+        return video.decode_at(confined(self.path, place.file), times_s, size)
 
     def _camera(self, camera: str | None) -> str:
         keys = [k for k, f in self.info.features.items() if f.is_video]
@@ -151,13 +141,13 @@ class LeRobotDataset:
     def _rows(self, episode: int) -> pa.Table:
         """The rows of one episode, checked to be as many as promised."""
         entry = self._episodes[episode]
-        file = files.confine(self.path, entry.data)
+        file = confined(self.path, entry.data)
         table = self._read_table(file)
         owner = _values(table, "episode_index", file)
         first = int(np.searchsorted(owner, episode))  # rows of an episode are consecutive, episodes ascend
         found = int(np.searchsorted(owner, episode, side="right")) - first
         if found != entry.length:
-            raise UserError(f"{file} holds {found} rows of episode {episode}, meta/ promises {entry.length}", _MEND)
+            raise UserError(f"{file} holds {found} rows of episode {episode}, meta/ promises {entry.length}", MEND)
         return table.slice(first, found)
 
     def _column(self, table: pa.Table, episode: int, key: str, feature: Feature) -> NDArray[Any]:
@@ -167,27 +157,35 @@ class LeRobotDataset:
             return values.astype(str)
         shape = (len(table),) if key in BOOKKEEPING else (len(table), *feature.shape)
         if values.size != np.prod(shape):
-            raise UserError(f"{self.path / file}: {key} of episode {episode} is not of shape {feature.shape}", _MEND)
+            raise UserError(f"{self.path / file}: {key} of episode {episode} is not of shape {feature.shape}", MEND)
         values = values.reshape(shape)
         refuse_not_finite(values, key, episode)
         return values.astype(feature.dtype, copy=False)
 
+    def _times_s(self, table: pa.Table, episode: int) -> NDArray[np.float64]:
+        """When each row was recorded [s]: multiples of the period exactly, where float32 only rounded them.
+
+        From 34 minutes on float32 is coarser than the tolerance of 1e-4 s.
+        """
+        stored = self._column(table, episode, "timestamp", BOOKKEEPING["timestamp"])
+        exact = np.rint(stored.astype(np.float64) * self.info.fps) / self.info.fps
+        return np.where(np.abs(exact - stored) <= np.spacing(np.abs(stored)), exact, stored)
+
     def _still(self, table: pa.Table, key: str, row: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         """One image of a dataset that keeps images as files or inside its parquet rows."""
+        if key not in table.column_names:
+            raise UserError(f"{self.path}: the parquet files have no column {key!r}", MEND)
         cell = table[key][row].as_py()
-        data = cell["bytes"] or files.confine(self.path, cell["path"]).read_bytes()
-        image_YXC = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not data and isinstance(cell, dict) and cell.get("path"):
+            file = confined(self.path, cell["path"])
+            data = file.read_bytes() if file.is_file() else b""
+        image_YXC = None
+        if isinstance(data, bytes) and data:
+            image_YXC = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
         if image_YXC is None:
-            raise UserError(f"{self.path}: {key}, row {row} is not an image", _MEND)
+            raise UserError(f"{self.path}: {key}, row {row} is missing or not an image", MEND)
         return np.asarray(image_YXC, dtype=np.uint8) if size is None else video.resize(image_YXC, size)
-
-
-def read_episode_rows(path: Path, with_stats: bool = True) -> list[dict[str, Any]]:
-    """The rows of a v3.0 dataset's `meta/episodes`, in order; UserError when they cannot be read."""
-    tables = [_read_table(file) for file in sorted((path / "meta" / "episodes").glob("*/*.parquet"))]
-    if not with_stats:
-        tables = [t.drop_columns([name for name in t.column_names if name.startswith("stats/")]) for t in tables]
-    return sorted((row for t in tables for row in t.to_pylist()), key=lambda row: int(row.get("episode_index") or 0))
 
 
 def refuse_not_finite(values: NDArray[Any], key: str, episode: int) -> None:
@@ -206,70 +204,13 @@ def _is_mp4(feature: Feature) -> bool:
     return feature.dtype == "video"
 
 
-def _read_table(file: Path) -> pa.Table:
-    if not file.is_file():
-        raise UserError(f"{file} does not exist", _MEND)
-    try:
-        return pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file} cannot be read as parquet ({error})", _MEND) from None
-
-
 def _values(table: pa.Table, key: str, file: Path) -> NDArray[Any]:
     """A column as one flat array, lists of any depth laid end to end."""
     if key not in table.column_names:
-        raise UserError(f"{file} has no column {key!r}", _MEND)
+        raise UserError(f"{file} has no column {key!r}", MEND)
     column = table[key].combine_chunks()
     while isinstance(column.type, pa.BaseExtensionType):
         column = column.storage
     while pa.types.is_nested(column.type) and not pa.types.is_struct(column.type):
         column = column.flatten()
     return np.asarray(column.to_numpy(zero_copy_only=False))
-
-
-def _episodes_v2(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iterator[_Episode]:
-    where = path / "meta" / "episodes.jsonl"
-    if not where.is_file():
-        raise UserError(f"{where} does not exist", _MEND)
-    chunks_size = int(raw.get("chunks_size", 1000))
-    for number, line in enumerate(where.read_text(encoding="utf-8").splitlines()):
-        try:
-            entry = json.loads(line)
-            index, length, tasks = int(entry["episode_index"]), int(entry["length"]), tuple(entry.get("tasks", ()))
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{where}: line {number + 1} is not an episode", _MEND) from None
-        if index != number:
-            raise UserError(f"{where}: line {number + 1} is episode {index}", _MEND)
-        place = {"episode_chunk": index // chunks_size, "episode_index": index}
-        clips = {k: _Clip(_fill(raw, "video_path", video_key=k, **place), 0.0) for k in cameras}
-        yield _Episode(length, tasks, _fill(raw, "data_path", **place), clips)
-
-
-def _episodes_v3(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iterator[_Episode]:
-    for number, row in enumerate(read_episode_rows(path, with_stats=False)):
-        try:
-            if row["episode_index"] != number:
-                raise UserError(f"{path}: meta/episodes lists {row['episode_index']} in place of {number}", _MEND)
-            clips = {
-                k: _Clip(
-                    _fill(raw, "video_path", video_key=k, **_place(row, f"videos/{k}/")),
-                    float(row[f"videos/{k}/from_timestamp"]),
-                )
-                for k in cameras
-            }
-            data = _fill(raw, "data_path", **_place(row, "data/"))
-            yield _Episode(int(row["length"]), tuple(row.get("tasks") or ()), data, clips)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{path}: meta/episodes lacks {error} for episode {number}", _MEND) from None
-
-
-def _place(row: Mapping[str, Any], prefix: str) -> dict[str, int]:
-    return {name: int(row[prefix + name]) for name in ("chunk_index", "file_index")}
-
-
-def _fill(raw: Mapping[str, Any], name: str, **place: Any) -> str:
-    """A path template of `info.json`, filled in; where it leads is checked when the file is opened."""
-    try:
-        return str(raw[name]).format(**place)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise UserError(f"meta/info.json: {name} is {raw.get(name)!r} ({error})", _MEND) from None

@@ -1,0 +1,152 @@
+"""What a LeRobot dataset says of itself in `meta/`: its episodes, where their rows and videos lie, statistics."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robot_wm.contracts import files
+from robot_wm.contracts.errors import UserError
+from robot_wm.data import lerobot_stats
+from robot_wm.data.lerobot_stats import Stats
+
+MEND = "Download or convert the dataset again"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the video of one episode lies: file relative to the dataset, and its start on that file's clock."""
+
+    file: str
+    start_s: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the list of episodes.
+
+    Attributes:
+        length: number of rows.
+        tasks: what the robot was told to do.
+        data: parquet file, relative to the dataset.
+        videos: feature → where its video lies.
+    """
+
+    length: int
+    tasks: tuple[str, ...]
+    data: str
+    videos: Mapping[str, Place]
+
+
+def read_episodes(path: Path, raw: Mapping[str, Any], version: str, cameras: list[str]) -> list[Entry]:
+    """All episodes in order; `raw` is the parsed `info.json`, `cameras` the features that are kept as mp4.
+
+    Raises:
+        UserError: a list that is missing, damaged, or numbered otherwise than from 0 up.
+    """
+    episodes = _episodes_v3 if version == "v3.0" else _episodes_v2
+    return list(episodes(path, raw, cameras))
+
+
+def read_episode_rows(path: Path, with_stats: bool = True) -> list[dict[str, Any]]:
+    """The rows of a v3.0 dataset's `meta/episodes`, in order; UserError when they cannot be read."""
+    found = sorted((path / "meta" / "episodes").glob("*/*.parquet"))
+    tables = [read_table(confined(path, file.relative_to(path).as_posix())) for file in found]
+    if not with_stats:
+        tables = [t.drop_columns([name for name in t.column_names if name.startswith("stats/")]) for t in tables]
+    return sorted((row for t in tables for row in t.to_pylist()), key=lambda row: int(row.get("episode_index") or 0))
+
+
+def read_stats(path: Path) -> dict[str, Stats]:
+    """The statistics that came with a dataset: feature → name → values; empty if none did.
+
+    Raises:
+        UserError: a file of statistics that cannot be read.
+    """
+    where, per_episode = path / "meta" / "stats.json", path / "meta" / "episodes_stats.jsonl"
+    if where.is_file():
+        return dict(files.read_json(confined(path, "meta/stats.json")))
+    if not per_episode.is_file():
+        return {}
+    try:
+        lines = confined(path, "meta/episodes_stats.jsonl").read_text(encoding="utf-8").splitlines()
+        entries = [json.loads(line)["stats"] for line in lines]
+        return {key: lerobot_stats.merged([entry[key] for entry in entries]) for key in entries[0]} if entries else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{per_episode} cannot be read ({error!r})", MEND) from None
+
+
+def confined(root: Path, relative: str) -> Path:
+    """A path found in a dataset, resolved; UserError when it leaves the dataset, by `..` or by a link.
+
+    A snapshot in the cache of the Hugging Face Hub is made of links into the `blobs/` of the same repository, which
+    count as inside.
+    """
+    repository = root.absolute().parent.parent
+    if root.absolute().parent.name == "snapshots" and (repository / "blobs").is_dir():
+        return files.confine(repository, str((root.absolute() / relative).relative_to(repository)))
+    return files.confine(root, relative)
+
+
+def read_table(file: Path) -> pa.Table:
+    """A whole parquet file; UserError when it is missing or damaged."""
+    if not file.is_file():
+        raise UserError(f"{file} does not exist", MEND)
+    try:
+        return pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file} cannot be read as parquet ({error})", MEND) from None
+
+
+def _episodes_v2(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iterator[Entry]:
+    where = confined(path, "meta/episodes.jsonl")
+    if not where.is_file():
+        raise UserError(f"{where} does not exist", MEND)
+    chunks_size = raw.get("chunks_size", 1000)
+    if not isinstance(chunks_size, int) or chunks_size < 1:
+        raise UserError(f"meta/info.json: chunks_size is {chunks_size!r}", MEND)
+    for number, line in enumerate(where.read_bytes().splitlines()):
+        try:
+            entry = json.loads(line)
+            index, length, tasks = int(entry["episode_index"]), int(entry["length"]), tuple(entry.get("tasks", ()))
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{where}: line {number + 1} is not an episode", MEND) from None
+        if index != number:
+            raise UserError(f"{where}: line {number + 1} is episode {index}", MEND)
+        place = {"episode_chunk": index // chunks_size, "episode_index": index}
+        videos = {k: Place(_fill(raw, "video_path", video_key=k, **place), 0.0) for k in cameras}
+        yield Entry(length, tasks, _fill(raw, "data_path", **place), videos)
+
+
+def _episodes_v3(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iterator[Entry]:
+    for number, row in enumerate(read_episode_rows(path, with_stats=False)):
+        try:
+            if row["episode_index"] != number:
+                raise UserError(f"{path}: meta/episodes lists {row['episode_index']} in place of {number}", MEND)
+            videos = {
+                k: Place(
+                    _fill(raw, "video_path", video_key=k, **_place(row, f"videos/{k}/")),
+                    float(row[f"videos/{k}/from_timestamp"]),
+                )
+                for k in cameras
+            }
+            data = _fill(raw, "data_path", **_place(row, "data/"))
+            yield Entry(int(row["length"]), tuple(row.get("tasks") or ()), data, videos)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: meta/episodes lacks {error} for episode {number}", MEND) from None
+
+
+def _place(row: Mapping[str, Any], prefix: str) -> dict[str, int]:
+    return {name: int(row[prefix + name]) for name in ("chunk_index", "file_index")}
+
+
+def _fill(raw: Mapping[str, Any], name: str, **place: Any) -> str:
+    """A path template of `info.json`, filled in; where it leads is checked when the file is opened."""
+    try:
+        return str(raw[name]).format(**place)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise UserError(f"meta/info.json: {name} is {raw.get(name)!r} ({error})", MEND) from None
