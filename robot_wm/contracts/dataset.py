@@ -74,6 +74,10 @@ class DatasetInfo:
             raise UserError(f"{where}: total_episodes is {episodes}, total_frames {frames}", "Neither may be negative")
         features = {}
         for key, item in need("features", (dict,)).items():
+            if not key or set(key) & set("/\\\0") or key in (".", ".."):
+                raise UserError(
+                    f"{where}: {key!r} cannot be a feature's name", "It names a folder; rename it without / or \\"
+                )
             if not isinstance(item, Mapping) or "dtype" not in item or "shape" not in item:
                 raise UserError(f"{where}: feature {key!r} has no dtype or shape", "Record the dataset again")
             shape = item["shape"]

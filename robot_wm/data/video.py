@@ -32,14 +32,18 @@ class VideoInfo:
 
     Attributes:
         frames: number of frames, 0 when the container does not say.
+        duration_s: from the first frame to the end of the last, 0 when the container does not say.
         fps: mean frame rate [Hz].
         height, width: of a frame as it is meant to be shown: upright, with square pixels.
+        codec: as FFmpeg calls it: h264, hevc, av1, ...
     """
 
     frames: int
+    duration_s: float
     fps: float
     height: int
     width: int
+    codec: str
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -69,7 +73,9 @@ def probe(path: Path) -> VideoInfo:
         height, width = frame.height, round(frame.width * float(source.sample_aspect_ratio or 1))
         if round(frame.rotation / 90) % 2:
             height, width = width, height
-        return VideoInfo(source.frames, float(source.average_rate or source.guessed_rate or 0), height, width)
+        seconds = source.duration * source.time_base if source.duration else Fraction(container.duration or 0, 10**6)
+        rate = float(source.average_rate or source.guessed_rate or 0)
+        return VideoInfo(source.frames, float(seconds), rate, height, width, source.codec_context.codec.canonical_name)
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,13 @@ class Frame:
 
     Attributes:
         time_s: when it is shown, on the video's own clock.
+        keyframe: whether it was stored whole; later frames build on it.
+        damaged: whether the decoder met broken data here or since the frame before.
     """
 
     time_s: float
+    keyframe: bool
+    damaged: bool
     _decoded: av.VideoFrame
     _converter: VideoReformatter
 
@@ -92,19 +102,35 @@ class Frame:
         return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
 
 
-def stream(path: Path, start_s: float = 0.0) -> Generator[Frame]:
+def stream(path: Path, start_s: float = 0.0, strict: bool = True) -> Generator[Frame]:
     """Frames in order of presentation, from the last keyframe at or before `start_s`.
+
+    Without `strict` it goes on behind damage, with frames that may look wrong until the next keyframe.
 
     Raises:
         UserError: the file is missing or broken; frames before the break have been yielded.
     """
     converter = VideoReformatter()  # shared: setting up a conversion costs 30 times one conversion at 64 px
+    damaged = False
     with _open(path) as (container, source):
         if start_s > 0:
             container.seek(int(start_s / source.time_base), stream=source)
-        for frame in container.decode(source):
-            if frame.pts is not None:
-                yield Frame(float(frame.pts * source.time_base), frame, converter)
+        for packet in container.demux(source):
+            try:
+                decoded = packet.decode()
+            except av.error.InvalidDataError:
+                if strict:
+                    raise
+                decoded, damaged = [], True
+            for frame in decoded:
+                damaged = damaged or frame.is_corrupt
+                if frame.pts is None:
+                    continue
+                time_s = float(frame.pts * source.time_base)
+                if strict and damaged:
+                    raise UserError(f"{path} is damaged at {time_s:.4f} s", "Record or download it again")
+                yield Frame(time_s, bool(frame.key_frame), damaged, frame, converter)
+                damaged = False
 
 
 def resize(image_YXC: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -142,7 +168,7 @@ def decode_at(path: Path, times_s: NDArray[np.floating[Any]], size: tuple[int, i
     """
     found: list[NDArray[np.uint8]] = []
     nearest_s = -np.inf
-    with contextlib.closing(stream(path, float(times_s[0]) - TOLERANCE_S)) as frames:
+    with contextlib.closing(_stream_over(path, float(times_s[0]) - TOLERANCE_S)) as frames:
         for frame in frames:
             wanted_s = float(times_s[len(found)])
             if abs(frame.time_s - wanted_s) <= TOLERANCE_S:
@@ -157,6 +183,18 @@ def decode_at(path: Path, times_s: NDArray[np.floating[Any]], size: tuple[int, i
         f"{path} has no frame at {times_s[len(found)]:.4f} s (the nearest is at {nearest_s:.4f} s)",
         "Video and timestamps drift apart or the video is cut short; record or convert the dataset again",
     )
+
+
+def _stream_over(path: Path, start_s: float) -> Generator[Frame]:
+    """As `stream`, from the beginning where a jump lands behind `start_s`, as in files without a good index."""
+    frames = stream(path, start_s)
+    first = next(frames, None)
+    if first is not None and start_s > 0 and first.time_s > start_s + TOLERANCE_S:
+        frames.close()
+        yield from stream(path)
+    elif first is not None:
+        yield first
+        yield from frames
 
 
 class Encoder:
