@@ -1,0 +1,82 @@
+"""What every procedural scene must be able to do, so that whoever records or trains on it need not look."""
+
+import copy
+import itertools
+
+import mujoco
+import numpy as np
+
+from sims.arms import ARM_GROUP
+from sims.motion import InverseKinematics
+from sims.render import world_to_camera
+from sims.scenes import Scene
+
+_REACHED_M = 0.03  # a corner of the workspace counts as reached from here
+_STEPS, _STEPS_FROM_HOME = 60, 200  # of inverse kinematics, from the last corner and from the home pose
+_STILL, _NEAR_HOME = 0.05, 0.05  # [rad/s or m/s, rad or m] after holding
+_SEEN_SHARE = 0.5  # of the workspace's corners, by a camera that does not sit on the wrist
+
+
+def check(scene: Scene, seconds: float = 10.0) -> list[str]:
+    """The faults of a scene; none when it is sound.
+
+    It is finite and stable: under its own controller the arm holds its home pose for `seconds`. Its hand reaches the
+    corners of the workspace, and the middles of its edges. Every camera sees the workspace, or the hand when it is on
+    the wrist.
+    """
+    return [*_unstable(scene, seconds), *_out_of_reach(scene), *_blind(scene)]
+
+
+def _unstable(scene: Scene, seconds: float) -> list[str]:
+    model = copy.copy(scene.model)
+    model.geom_contype[model.geom_contype == ARM_GROUP] = 0  # an object in the way is no fault of the arm's
+    data = mujoco.MjData(model)
+    joints = [model.joint(name) for name in scene.arm.joints]
+    qpos, qvel = [j.qposadr[0] for j in joints], [j.dofadr[0] for j in joints]
+    data.qpos[qpos] = scene.arm.home
+    servos = [model.actuator(name).id for name in scene.arm.joints]
+    holds_position = bool((model.actuator_biasprm[servos, 1] != 0).all())
+    data.ctrl[servos] = scene.arm.home if holds_position else 0.0
+    mujoco.mj_step(model, data, nstep=round(seconds / model.opt.timestep))
+    if not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()) or data.warning.number.any():
+        return ["its state is not finite"]
+    faults = []
+    if np.abs(data.qvel[qvel]).max() > _STILL:
+        faults.append(f"it still moves at {np.abs(data.qvel[qvel]).max():.2f} after {seconds:g} s")
+    off = np.abs(data.qpos[qpos] - scene.arm.home).max()
+    if off > _NEAR_HOME:
+        faults.append(f"it has left its home pose by {off:.2f}")
+    return faults
+
+
+def _out_of_reach(scene: Scene) -> list[str]:
+    low_m, high_m = scene.workspace_m
+    inverse = InverseKinematics(scene.model, scene.arm)
+    faults = []
+    for share in itertools.product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0), (0.0, 1.0)):
+        target_m = low_m + np.array(share) * (high_m - low_m)
+        left_m = inverse.solve(target_m, _STEPS)
+        if left_m > _REACHED_M:
+            inverse.joints = scene.arm.home.copy()
+            left_m = inverse.solve(target_m, _STEPS_FROM_HOME)
+        if left_m > _REACHED_M:
+            faults.append(f"its hand stays {left_m * 100:.0f} cm from {np.round(target_m, 2).tolist()}")
+    return faults
+
+
+def _blind(scene: Scene) -> list[str]:
+    model, data = scene.model, mujoco.MjData(scene.model)
+    data.qpos[[model.joint(name).qposadr[0] for name in scene.arm.joints]] = scene.arm.home
+    mujoco.mj_forward(model, data)
+    corners = np.array(list(itertools.product(*scene.workspace_m.T)))
+    faults = []
+    for camera in scene.cameras:
+        on_wrist = camera.position_m is None and model.body(model.camera(camera.name).bodyid[0]).name == "tool"
+        points = data.site("hand").xpos[None] if on_wrist else corners
+        T_cam_world = world_to_camera(model, data, camera)
+        x, y, z = T_cam_world[:3, :3] @ points.T + T_cam_world[:3, 3:]
+        tangent = np.tan(np.radians(camera.fovy_deg / 2))
+        seen = (z > 0) & (np.maximum(abs(x), abs(y)) < tangent * z)
+        if seen.mean() < _SEEN_SHARE:
+            faults.append(f"camera {camera.name} sees {seen.sum()} of {len(points)} points of the workspace")
+    return faults

@@ -1,0 +1,103 @@
+"""Where the cameras of a procedural scene are: static in front, then to the side, swinging, or on the wrist."""
+
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts.embodiment import Camera
+from sims.looks import pick
+from sims.things import add_swing
+
+NAMES = ("front", "second", "third")
+_UP = np.array([0.0, 0.0, 1.0])
+_KINDS, _ODDS = ("static", "moving", "wrist"), (0.35, 0.3, 0.35)  # of the second camera
+_FOVY_DEG, _WRIST_FOVY_DEG = (38.0, 62.0), (65.0, 95.0)
+_ASIDE = (0.5, 1.4)  # between the first camera and another one, as seen from the workspace [rad]
+_MOST_AZIMUTH = 1.6  # from straight ahead; further round the arm itself would be in the way
+_SWAY = (0.06, 0.2)  # of a moving camera about the workspace, to either side [rad]
+
+
+def add_cameras(
+    spec: mujoco.MjSpec, tool: Any, hand_m: float, half: NDArray[np.float64], num: int, size: int, rng: Any
+) -> tuple[Camera, ...]:
+    """The scene's cameras, in the model and as the contract's.
+
+    The first is static. The others, where there are any, are static, swing about the workspace, or look along the
+    tool from the wrist; those have no `position_m`, because MuJoCo knows where they are.
+
+    Args:
+        tool: the body that a camera on the wrist is fixed to.
+        hand_m: how far the hand is along the tool's x.
+        half: half the edges of the workspace [m].
+        num: 1 to 3.
+        size: height and width [px].
+    """
+    azimuth, elevation = rng.uniform(-1.15, 1.15), rng.uniform(0.2, 0.95)
+    cameras = [_static(spec, NAMES[0], azimuth, elevation, half, size, rng)]
+    kinds = [pick(rng, _KINDS, _ODDS)]
+    kinds.append("wrist" if kinds[0] != "wrist" else pick(rng, _KINDS[:2]))
+    for name, kind in zip(NAMES[1:num], kinds, strict=False):
+        if kind == "wrist":
+            cameras.append(_on_wrist(tool, name, hand_m, size, rng))
+            continue
+        side = 1 if azimuth < 0 else -1
+        aside = min(max(azimuth + side * rng.uniform(*_ASIDE), -_MOST_AZIMUTH), _MOST_AZIMUTH)
+        place = _static if kind == "static" else _moving
+        cameras.append(place(spec, name, aside, rng.uniform(0.2, 1.1), half, size, rng))
+    return tuple(cameras)
+
+
+def look_at(position: NDArray[np.float64], target: NDArray[np.float64], up: NDArray[np.float64] = _UP) -> Any:
+    """Quaternion of a MuJoCo camera, which looks along its -z with y up."""
+    back = (position - target) / np.linalg.norm(position - target)
+    right = np.cross(up, back)
+    right /= np.linalg.norm(right)
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, np.column_stack([right, np.cross(back, right), back]).ravel())
+    return quat
+
+
+def _aim(
+    azimuth: float, elevation: float, half: NDArray[np.float64], rng: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Position, target and field of view [deg], so close that the workspace fills the picture."""
+    fovy = float(rng.uniform(*_FOVY_DEG))
+    extent = float(np.linalg.norm(half)) * rng.uniform(0.95, 1.6)
+    distance = extent / np.tan(np.radians(fovy / 2)) + 0.12
+    target = np.array([0.0, 0.0, half[2]]) + half * rng.normal(0, 0.2, 3)
+    ahead = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+    position = target + distance * ahead
+    position[2] = max(position[2], 0.06)
+    return position, target, fovy
+
+
+def _static(
+    spec: mujoco.MjSpec, name: str, azimuth: float, elevation: float, half: NDArray[np.float64], size: int, rng: Any
+) -> Camera:
+    position, target, fovy = _aim(azimuth, elevation, half, rng)
+    spec.worldbody.add_camera(name=name, pos=position, quat=look_at(position, target), fovy=fovy)
+    (x, y, z), (u, v, w) = position.tolist(), target.tolist()
+    return Camera(name, size, size, (x, y, z), (u, v, w), fovy)
+
+
+def _moving(
+    spec: mujoco.MjSpec, name: str, azimuth: float, elevation: float, half: NDArray[np.float64], size: int, rng: Any
+) -> Camera:
+    position, target, fovy = _aim(azimuth, elevation, half, rng)
+    axis = _UP + rng.normal(0, 0.1, 3)
+    rig = add_swing(spec, f"{name}_rig", target, axis, pick(rng, (-1, 1)) * rng.uniform(*_SWAY), rng)
+    arm = position - target
+    rig.add_camera(name=name, pos=arm, quat=look_at(arm, np.zeros(3)), fovy=fovy)
+    return Camera(name, size, size, fovy_deg=fovy)
+
+
+def _on_wrist(tool: Any, name: str, hand_m: float, size: int, rng: Any) -> Camera:
+    """Beside the tool, looking a little past the hand."""
+    fovy, around = float(rng.uniform(*_WRIST_FOVY_DEG)), rng.uniform(-0.6, 0.6)
+    out = np.array([0.0, np.sin(around), np.cos(around)])
+    position = out * rng.uniform(0.09, 0.13) + np.array([rng.uniform(-0.05, 0.0), 0.0, 0.0])
+    target = np.array([hand_m + rng.uniform(0.0, 0.08), 0.0, 0.0])
+    tool.add_camera(name=name, pos=position, quat=look_at(position, target, out), fovy=fovy)
+    return Camera(name, size, size, fovy_deg=fovy)
