@@ -80,6 +80,7 @@ STAGES: dict[str, Stage] = {
 LINEAGE = "Where a run came from, back to the videos, with every SHA-256 verified"
 
 _EXTRAS = {
+    "huggingface_hub": "hub",
     **dict.fromkeys(("mujoco", "gymnasium", "gymnasium_robotics"), "sim"),
     **dict.fromkeys(("torch", "lightning_fabric", "safetensors", "onnx", "onnxscript"), "train"),
     **dict.fromkeys(
@@ -211,7 +212,8 @@ def _missing_package(error: ImportError) -> str:
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRAS:
         raise error
-    return f"{package} is not installed. pip install 'robot-wm[{_EXTRAS[package]}]' (or [all])."
+    extra = _EXTRAS[package]
+    return f"{package} is not installed. pip install 'robot-wm[{extra}]'{'' if extra == 'hub' else ' (or [all])'}."
 
 
 def _failed_access(error: OSError) -> str:

@@ -1,51 +1,67 @@
 """One picture that shows what was kept of a user's recordings and what was refused, and why."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from robot_wm.contracts import files
-from robot_wm.data.video import resize
 
-_HEIGHT, _WIDTH, _CAPTION, _COLUMNS = 96, 128, 18, 6
-_KEPT, _REFUSED, _GROUND = (60, 160, 90), (200, 70, 60), (32, 34, 38)  # RGB
+_TILE, _GAP, _LINE, _HEADING, _COLUMNS = (160, 120), 12, 17, 34, 6
+_KEPT, _REFUSED = (70, 180, 105), (225, 90, 75)  # RGB
+_GROUND, _EMPTY, _INK, _FAINT = (24, 26, 30), (44, 47, 53), (240, 240, 240), (170, 174, 180)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One image (Y, X, 3), or None where none could be read, with a caption."""
+    """One image (Y, X, 3), or None where none could be read, with its source and what became of it."""
 
     image_YXC: NDArray[np.uint8] | None
-    caption: str
-    kept: bool
+    source: str
+    verdict: str
 
 
-def write(path: Path, tiles: Sequence[Tile]) -> None:
-    """Write the tiles as a PNG, six in a row, framed green if kept and red if refused."""
-    rows = -(-len(tiles) // _COLUMNS)
-    cell = (_HEIGHT + _CAPTION + 8, _WIDTH + 8)
-    sheet = np.full((rows * cell[0], _COLUMNS * cell[1], 3), _GROUND, dtype=np.uint8)
-    for index, tile in enumerate(tiles):
-        top, left = (index // _COLUMNS) * cell[0], (index % _COLUMNS) * cell[1]
-        sheet[top : top + cell[0], left : left + cell[1]] = _draw(tile, cell)
-    _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    files.write_atomic(path, data.tobytes())
+def write(path: Path, kept: tuple[str, Sequence[Tile]], refused: tuple[str, Sequence[Tile]]) -> None:
+    """Write a PNG: what was kept, framed green, above what was refused, framed red; each a heading and its tiles."""
+    pitch = (_TILE[0] + _GAP, _TILE[1] + 2 * _LINE + _GAP + 6)
+    heights = [_HEADING + -(-max(len(tiles), 1) // _COLUMNS) * pitch[1] for _, tiles in (kept, refused)]
+    sheet = Image.new("RGB", (_COLUMNS * pitch[0] + _GAP, sum(heights) + _GAP), _GROUND)
+    top = _GAP
+    for (heading, tiles), colour, height in ((kept, _KEPT, heights[0]), (refused, _REFUSED, heights[1])):
+        ImageDraw.Draw(sheet).text((_GAP, top), heading, fill=colour, font=ImageFont.load_default(17))
+        for index, tile in enumerate(tiles):
+            place = (_GAP + index % _COLUMNS * pitch[0], top + _HEADING + index // _COLUMNS * pitch[1])
+            _draw(sheet, place, tile, colour)
+        top += height
+    data = io.BytesIO()
+    sheet.save(data, format="PNG")
+    files.write_atomic(path, data.getvalue())
 
 
-def _draw(tile: Tile, cell: tuple[int, int]) -> NDArray[np.uint8]:
-    drawn = np.full((*cell, 3), _GROUND, dtype=np.uint8)
-    colour = _KEPT if tile.kept else _REFUSED
-    cv2.rectangle(drawn, (2, 2), (cell[1] - 3, _HEIGHT + 5), colour, 2)
-    if tile.image_YXC is not None:
-        height, width = tile.image_YXC.shape[:2]
-        scale = min(_HEIGHT / height, _WIDTH / width)
-        size = (max(1, int(height * scale)), max(1, int(width * scale)))
-        top, left = 4 + (_HEIGHT - size[0]) // 2, 4 + (_WIDTH - size[1]) // 2
-        drawn[top : top + size[0], left : left + size[1]] = resize(tile.image_YXC, size)
-    caption = tile.caption.encode("ascii", "replace").decode()[:22]  # OpenCV's font knows ASCII only
-    cv2.putText(drawn, caption, (4, cell[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.34, (235, 235, 235), 1, cv2.LINE_AA)
-    return drawn
+def _draw(sheet: Image.Image, place: tuple[int, int], tile: Tile, colour: tuple[int, int, int]) -> None:
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    x, y = place
+    draw.rectangle((x - 2, y - 2, x + _TILE[0] + 1, y + _TILE[1] + 1), fill=_EMPTY, outline=colour, width=2)
+    if tile.image_YXC is None:
+        draw.text((x + _TILE[0] / 2, y + _TILE[1] / 2), "no picture", fill=_FAINT, font=font, anchor="mm")
+    else:
+        image = Image.fromarray(tile.image_YXC)
+        image.thumbnail(_TILE, Image.Resampling.BOX)
+        sheet.paste(image, (x + (_TILE[0] - image.width) // 2, y + (_TILE[1] - image.height) // 2))
+    for row, (text, shade) in enumerate(((tile.source, _INK), (tile.verdict, _FAINT))):
+        draw.text((x, y + _TILE[1] + 4 + row * _LINE), _shortened(text, font), fill=shade, font=font)
+
+
+def _shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    """The start and the end of a text that is wider than a tile."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= _TILE[0]:
+        return text
+    half = len(text) // 2
+    while font.getlength(f"{text[:half]}…{text[-half:]}") > _TILE[0]:
+        half -= 1
+    return f"{text[:half]}…{text[-half:]}"

@@ -11,6 +11,7 @@ import pytest
 
 from robot_wm.contracts.dataset import STATE, Feature, image_key
 from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import read_run
 from robot_wm.data import video
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
@@ -157,7 +158,7 @@ def test_ingest_of_broken_video_only(tmp_path: Path, runs: Path) -> None:
     assert not runs.joinpath("ingest").exists()
 
 
-def test_frames_before_a_break_are_kept(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frames_around_a_break_are_kept_and_the_rest_is_counted(tmp_path: Path, runs: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     path = tmp_path / "broken.mp4"
     video.encode(path, np.stack([np.roll(noise, shift, axis=0) for shift in range(40)]), 5.0)
@@ -165,7 +166,8 @@ def test_frames_before_a_break_are_kept(tmp_path: Path, runs: Path, capsys: pyte
     middle, quarter = len(data) // 2, len(data) // 4
     data[middle : middle + quarter] = bytes(quarter)
     path.write_bytes(data)
-    found = LeRobotDataset(ingest(IngestConfig(str(path), size=64, out=str(runs))) / "dataset")
-    assert found.num_episodes == 1
-    assert 15 <= found.episode_length(0) < 25
-    assert "left out" in capsys.readouterr().err
+    run = ingest(IngestConfig(str(path), size=64, out=str(runs)))
+    found, metrics = LeRobotDataset(run / "dataset"), read_run(run).metrics
+    assert found.num_episodes == 2
+    assert 10 <= metrics["corrupt_frames"] <= 16
+    assert found.info.total_frames + metrics["corrupt_frames"] == 40
