@@ -1,5 +1,6 @@
 """How procedural arms move: the hand along smooth paths, the joints by inverse kinematics."""
 
+import math
 from dataclasses import dataclass
 
 import mujoco
@@ -21,39 +22,48 @@ _PAUSE_SHARE, _PAUSES_S = 0.15, (0.1, 0.5)
 class InverseKinematics:
     """Joint positions that put the hand at a point, tool downwards where the arm has the joints for it.
 
-    Damped least squares (Wampler 1986) on a copy of the model's state, warm-started from the last solution.
+    Damped least squares (Wampler 1986) on a copy of the model's state, warm-started from the last solution. One
+    iteration per control period is a fifth of what a recorded frame costs, so nothing is allocated on the way.
     """
 
     def __init__(self, model: mujoco.MjModel, arm: Arm):
-        self._model, self._arm = model, arm
-        self._data = mujoco.MjData(model)
+        self._model, self._data = model, mujoco.MjData(model)
         self._site = model.site(HAND_SITE).id
+        hand = self._data.site(HAND_SITE)
+        self._hand_m, self._axis = hand.xpos, hand.xmat[::3]  # x of the site, which the tool points along
+        self._all_qpos = self._data.qpos
         self._qpos = np.array([model.joint(j).qposadr[0] for j in arm.joints])
         self._dof = np.array([model.joint(j).dofadr[0] for j in arm.joints])
-        self._range = np.array([model.joint(j).range for j in arm.joints])
+        self._low, self._high = np.array([model.joint(j).range for j in arm.joints]).T
+        self._home, num = arm.home, len(arm.joints)
+        self._jacobian_p, self._jacobian_r = np.zeros((3, model.nv)), np.zeros((3, model.nv))
+        self._jacobian, self._error = (
+            np.zeros((6 if arm.points_down else 3, num)),
+            np.zeros(6 if arm.points_down else 3),
+        )
+        self._damping = _DAMPING**2 * np.eye(num)
         self.joints = arm.home.copy()
+        self._forward()
 
     def solve(self, target_m: NDArray[np.float64], iterations: int) -> float:
         """Move `joints` towards the target; returns the distance that is left [m]."""
-        jacobian_p, jacobian_r = np.zeros((3, self._model.nv)), np.zeros((3, self._model.nv))
+        jacobian, error = self._jacobian, self._error
         for _ in range(iterations):
+            mujoco.mj_jacSite(self._model, self._data, self._jacobian_p, self._jacobian_r, self._site)
+            error[:3] = target_m - self._hand_m
+            jacobian[:3] = self._jacobian_p[:, self._dof]
+            if len(error) > 3:
+                error[3], error[4] = -_DOWN_WEIGHT * self._axis[1], _DOWN_WEIGHT * self._axis[0]  # axis × (0, 0, -1)
+                jacobian[3:] = _DOWN_WEIGHT * self._jacobian_r[:, self._dof]
+            posture = (_DAMPING**2 * _POSTURE_WEIGHT) * (self._home - self.joints)
+            move = np.linalg.solve(jacobian.T @ jacobian + self._damping, jacobian.T @ error + posture)
+            np.minimum(np.maximum(move, -_MAX_MOVE, out=move), _MAX_MOVE, out=move)
+            self.joints = np.minimum(np.maximum(self.joints + move, self._low), self._high)
             self._forward()
-            mujoco.mj_jacSite(self._model, self._data, jacobian_p, jacobian_r, self._site)
-            error, jacobian = target_m - self._data.site_xpos[self._site], jacobian_p[:, self._dof]
-            if self._arm.points_down:
-                axis = self._data.site_xmat[self._site].reshape(3, 3)[:, 0]
-                twist = np.array([-axis[1], axis[0], 0.0])  # axis × (0, 0, -1)
-                error = np.concatenate([error, _DOWN_WEIGHT * twist])
-                jacobian = np.vstack([jacobian, _DOWN_WEIGHT * jacobian_r[:, self._dof]])
-            posture = _POSTURE_WEIGHT * (self._arm.home - self.joints)
-            normal = jacobian.T @ jacobian + _DAMPING**2 * np.eye(len(self.joints))
-            move = np.linalg.solve(normal, jacobian.T @ error + _DAMPING**2 * posture)
-            self.joints = np.clip(self.joints + np.clip(move, -_MAX_MOVE, _MAX_MOVE), *self._range.T)
-        self._forward()
-        return float(np.linalg.norm(target_m - self._data.site_xpos[self._site]))
+        return math.dist(target_m, self._hand_m)
 
     def _forward(self) -> None:
-        self._data.qpos[self._qpos] = self.joints
+        self._all_qpos[self._qpos] = self.joints
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)
 
@@ -66,7 +76,7 @@ class _Leg:
 
     def at(self, t_s: float) -> NDArray[np.float64]:
         """Minimum-jerk profile (Flash and Hogan 1985): at rest at both ends."""
-        s = np.clip(t_s / self.duration_s, 0.0, 1.0)
+        s = min(max(t_s / self.duration_s, 0.0), 1.0)
         return self.start_m + (self.end_m - self.start_m) * (10 * s**3 - 15 * s**4 + 6 * s**5)
 
 

@@ -2,6 +2,9 @@
 
 import atexit
 import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
@@ -14,44 +17,62 @@ from sims import gl
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])  # MuJoCo cameras look along -z with y up, OpenCV's along z with y down
 
 
+@dataclass
+class Stopwatch:
+    """Frames that this process has drawn, and the seconds that went into drawing them (uploads to OpenGL apart)."""
+
+    frames: int = 0
+    seconds: float = 0.0
+
+
+drawn = Stopwatch()
+
+
 class Renderer:
-    """Draws one model through one camera.
+    """Draws one model through one camera, or several.
 
     Shadows are off (they cost up to ten times, RGB learns little from them) and edges are smoothed by 4 samples per
     pixel: at 64 to 96 px a centimetre is about a pixel, and optical flow needs the fractions of one.
     """
 
-    def __init__(self, model: mujoco.MjModel, camera: Camera):
+    def __init__(self, model: mujoco.MjModel, *cameras: Camera):
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 4
         self._model = model
-        self._camera = camera
-        self._view = _view(model, camera)
+        self._cameras = cameras
+        self._views = [_view(model, camera) for camera in cameras]
         self._option = mujoco.MjvOption()
         self._scene: mujoco.MjvScene | None = None
         self._uploads: dict[tuple[int, int, int], mujoco.MjrContext] = {}
 
-    def frame(self, data: mujoco.MjData, height: int | None = None, width: int | None = None) -> NDArray[np.uint8]:
+    def frame(
+        self, data: mujoco.MjData, height: int | None = None, width: int | None = None, camera: int = 0
+    ) -> NDArray[np.uint8]:
         """One RGB frame, (height, width, 3); the camera's own size by default.
 
         Raises:
             UserError: this machine has no OpenGL backend that works.
         """
-        height, width = height or self._camera.height, width or self._camera.width
+        seen = self._cameras[camera]
+        height, width = height or seen.height, width or seen.width
         _make_current()
         upload = self._upload(height, width)
-        if self._camera.position_m is not None:
-            self._model.vis.global_.fovy = self._camera.fovy_deg
+        started_s = time.perf_counter()
+        if seen.position_m is not None:
+            self._model.vis.global_.fovy = seen.fovy_deg
         if self._scene is None:
             self._scene = mujoco.MjvScene(self._model, maxgeom=self._model.ngeom + self._model.nsite + 100)
         every = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(self._model, data, self._option, None, self._view, every, self._scene)
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._views[camera], every, self._scene)
         area = mujoco.MjrRect(0, 0, width, height)
         pixels = np.empty((height, width, 3), np.uint8)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, upload)
         mujoco.mjr_render(area, self._scene, upload)
         mujoco.mjr_readPixels(pixels, None, area, upload)
-        return np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
+        image_YXC = np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
+        drawn.frames += 1
+        drawn.seconds += time.perf_counter() - started_s
+        return image_YXC
 
     def _upload(self, height: int, width: int) -> mujoco.MjrContext:
         """The model's meshes and textures in the OpenGL context of this thread, with a buffer of this size."""
@@ -72,6 +93,28 @@ class Renderer:
                 _make_current()
                 upload.free()
         self._uploads.clear()
+
+
+def draw(model: mujoco.MjModel, cameras: Sequence[Camera], qpos_FQ: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
+    """What each camera sees of a motion: (F, Y, X, 3) per camera.
+
+    Args:
+        model: rigid bodies only.
+        cameras: of the model, or placed in the world.
+        qpos_FQ: joint positions of the whole model at every frame.
+    """
+    data, renderer = mujoco.MjData(model), Renderer(model, *cameras)
+    images = [np.empty((len(qpos_FQ), camera.height, camera.width, 3), np.uint8) for camera in cameras]
+    try:
+        for frame, qpos in enumerate(qpos_FQ):
+            data.qpos[:] = qpos
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_camlight(model, data)
+            for camera, image_FYXC in enumerate(images):
+                image_FYXC[frame] = renderer.frame(data, camera=camera)
+    finally:
+        renderer.close()
+    return images
 
 
 def world_to_camera(model: mujoco.MjModel, data: mujoco.MjData, camera: Camera) -> NDArray[np.float64]:

@@ -39,9 +39,9 @@ class LeRobotShards:
 
     def __init__(self, path: Path, form: Format, lengths: Sequence[int], tasks: Sequence[str]):
         self.path, self._format = Path(path), form
-        self._lengths, self._tasks = list(lengths), {task: i for i, task in enumerate(tasks)}
-        self._starts = [0, *itertools.accumulate(self._lengths)]  # first row of every episode
-        self.shards = _cut(self._lengths)
+        self.lengths, self._tasks = list(lengths), {task: i for i, task in enumerate(tasks)}
+        self._starts = [0, *itertools.accumulate(self.lengths)]  # first row of every episode
+        self.shards = _cut(self.lengths)
         if (self.path / INFO).is_file():
             form.check(self.path, files.read_json(self.path / INFO))
 
@@ -88,8 +88,8 @@ class LeRobotShards:
 
     def _checked(self, index: int, episode: Episode) -> Episode:
         length = len(next(iter({**episode.columns, **episode.videos}.values())))
-        if length != self._lengths[index]:
-            raise ValueError(f"episode {index} has {length} rows, not {self._lengths[index]}")
+        if length != self.lengths[index]:
+            raise ValueError(f"episode {index} has {length} rows, not {self.lengths[index]}")
         return episode
 
     def _row_file(self, number: int) -> Path:

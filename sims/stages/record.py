@@ -3,9 +3,8 @@
 import multiprocessing
 import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +17,14 @@ from robot_wm.contracts.dataset import HAND, OBJECT
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run
-from robot_wm.data.lerobot_writer import LeRobotWriter
+from robot_wm.data.lerobot_files import Format, Row
+from robot_wm.data.lerobot_shards import LeRobotShards
 from sims import gl, robots
-from sims.recording import BodyLog, Episode, SceneVideo
+from sims.filming import SceneVideo
+from sims.recording import BodyLog
+from sims.render import drawn
+from sims.viewpoints import NAMES
 
-_AHEAD = 4  # episodes per worker that may wait to be written
 _MOVED_M = 0.02  # an object that travels further than this was pushed
 
 
@@ -41,6 +43,7 @@ class RecordConfig:
     episodes: int = 600
     frames_per_episode: int = 16
     size: int = 64
+    cameras: int = 1
     step_s: float = 0.2
     embodiment: Embodiment | None = None
     transitions: int = 500
@@ -57,7 +60,7 @@ class RecordConfig:
 def record(config: RecordConfig) -> Path:
     """Record a dataset; returns the run folder, which holds it under `dataset/`.
 
-    An interrupted recording goes on after its last complete episode. Which process records an episode makes no
+    An interrupted recording goes on with the shards that are missing. Which process records an episode makes no
     difference to it.
 
     Raises:
@@ -65,107 +68,136 @@ def record(config: RecordConfig) -> Path:
     """
     _check(config)
     gl.new_context().free()  # a machine that cannot render is refused before a run folder appears
-    source = _source(config)
     same_data = replace(config, workers=0)  # how many processes share the work makes no other run of it
     inputs = robots.model_inputs(config.embodiment) if config.embodiment else {}
+    recorder = Recorder(config)
     with open_run(Path(config.out), "record", config.name, same_data, inputs) as run:
         if run.complete:
             console.say(f"already recorded: {run.path}")
             return run.path
         if run.resumed:
             console.say(f"resuming {run.path}")
-        robot_type = config.embodiment.name if config.embodiment else "procedural"
-        started_s = time.monotonic()
-        with LeRobotWriter(run.path / "dataset", source.fps, source.features, robot_type) as writer:
-            tally = _write(config, writer)
-        seconds = time.monotonic() - started_s
-        metrics = {"frames": sum(map(source.rows, config.lengths())), **tally.metrics(seconds)}
-        console.say(f"recorded {tally.rows:,} frames at {tally.rows / seconds:,.0f} frames/s: {run.path}")
+        shards = recorder.shards(run.path / "dataset")
+        pace = _record(config, shards)
+        metrics = {**_coverage(shards.close()), **pace}
+        console.say(f"recorded {metrics['frames']:,} frames: {run.path}")
         digest = config.embodiment.digest() if config.embodiment else None
         run.finish(outputs=["dataset"], metrics=metrics, embodiment_sha256=digest)
         return run.path
 
 
-class _Tally:
-    """Counts over what this process wrote."""
+class Recorder:
+    """One process's part in a recording: its own simulation and its own renderer."""
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self._spans_m: list[float] = []
-        self._moved: list[bool] = []
+    def __init__(self, config: RecordConfig):
+        self._lengths, self._config = config.lengths(), config
+        self._source: BodyLog | SceneVideo
+        if config.embodiment is not None:
+            self._source = BodyLog(config.embodiment, config.seed)
+        else:
+            self._source = SceneVideo(config.seed, config.size, config.step_s, config.cameras)
 
-    def add(self, episode: Episode) -> None:
-        hand = episode.columns[HAND]
-        self.rows += len(hand)
-        self._spans_m.append(float(np.linalg.norm(np.ptp(hand, axis=0))))
-        if OBJECT in episode.columns:
-            travelled = np.linalg.norm(np.ptp(episode.columns[OBJECT], axis=0))
-            self._moved.append(bool(travelled > _MOVED_M))
+    def shards(self, path: Path) -> LeRobotShards:
+        """The dataset that the config asks for."""
+        source, body = self._source, self._config.embodiment
+        form = Format(source.fps, source.features, body.name if body else "procedural")
+        return LeRobotShards(path, form, [source.rows(length) for length in self._lengths], source.tasks)
 
-    def metrics(self, seconds: float) -> dict[str, Any]:
-        return {
-            "frames_written_now": self.rows,
-            "frames_per_s": round(self.rows / seconds, 1),
-            "hand_span_m": float(np.mean(self._spans_m)) if self._spans_m else None,
-            "object_moved_share": float(np.mean(self._moved)) if self._moved else None,
-        }
-
-
-def _write(config: RecordConfig, writer: LeRobotWriter) -> _Tally:
-    tally, lengths = _Tally(), config.lengths()
-    with console.progress("record", total=len(lengths), done=writer.num_episodes) as bar:
-        for episode in _episodes(config, lengths, writer.num_episodes):
-            writer.add_episode(episode.columns, episode.videos, episode.task)
-            tally.add(episode)
-            bar.advance()
-    return tally
+    def record(self, shards: LeRobotShards, number: int) -> "Work":
+        """Write one shard of it."""
+        started_s, seconds, frames = time.monotonic(), drawn.seconds, drawn.frames
+        shards.write(number, lambda index: self._source.episode(index, self._lengths[index]))
+        return Work(started_s, time.monotonic(), drawn.frames - frames, drawn.seconds - seconds)
 
 
-def _episodes(config: RecordConfig, lengths: Sequence[int], first: int) -> Iterator[Episode]:
-    """Episodes in order, recorded by several processes that stay a bounded number of them ahead."""
-    num_workers = min(config.workers or os.cpu_count() or 1, max(len(lengths) - first, 1))
+@dataclass(frozen=True)
+class Work:
+    """When a shard was begun and done [s], how many frames were drawn for it, and the seconds that drawing took."""
+
+    began_s: float
+    ended_s: float
+    frames: int
+    drawing_s: float
+
+
+def pace(work: Sequence[Work], drawers: int) -> dict[str, float]:
+    """Recorded frames per second, those of the same renderers in a bare loop, and the share that the first is of it."""
+    if not work:
+        return {}
+    seconds = max(w.ended_s for w in work) - min(w.began_s for w in work)
+    frames, drawing_s = sum(w.frames for w in work), sum(w.drawing_s for w in work)
+    rate, bare = frames / seconds, drawers * frames / drawing_s
+    return {"frames_per_s": round(rate, 1), "bare_frames_per_s": round(bare, 1), "bare_share": round(rate / bare, 3)}
+
+
+def _record(config: RecordConfig, shards: LeRobotShards) -> dict[str, float]:
+    """Record all missing shards in several processes; returns the pace."""
+    missing, work = shards.missing(), []
+    num_workers = min(config.workers or os.cpu_count() or 1, max(len(missing), 1))
     os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa: draw in the process's own thread; the processes fill the cores
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
-    with ProcessPoolExecutor(num_workers, context, initializer=_start_worker, initargs=(config,)) as pool:
-        waiting: deque[Future[Episode]] = deque()
+    frames = [sum(shards.lengths[i] for i in shard) for shard in shards.shards]
+    done = sum(frames) - sum(frames[number] for number in missing)
+    with (
+        console.progress("record", total=sum(frames), done=done) as bar,
+        ProcessPoolExecutor(num_workers, context, initializer=_start, initargs=(config, shards.path)) as pool,
+    ):
+        waiting = {pool.submit(_record_shard, number): number for number in missing}
         try:
-            for index in range(first, len(lengths)):
-                waiting.append(pool.submit(_record_episode, index, lengths[index]))
-                if len(waiting) > _AHEAD * num_workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for finished in as_completed(waiting):
+                work.append(finished.result())
+                bar.advance(frames[waiting[finished]])
         except BrokenProcessPool:
             raise UserError(
                 f"one of {num_workers} recording processes died, which mostly means too little memory",
-                "Give fewer workers and run the same command again: it goes on after the last complete episode",
+                "Give fewer workers and run the same command again: it goes on with the shards that are missing",
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    found = pace(work, num_workers)
+    if found:
+        console.say(
+            f"{found['frames_per_s']:,.0f} frames/s by {num_workers} processes,"
+            f" {found['bare_share']:.0%} of what they draw in a bare loop"
+        )
+    return found
 
 
-_worker_source: BodyLog | SceneVideo | None = None  # one per worker process: loading a body for each episode costs more
+_worker: tuple[Recorder, LeRobotShards] | None = None  # one per process: loading a body for each shard costs more
 
 
-def _start_worker(config: RecordConfig) -> None:
-    global _worker_source
-    _worker_source = _source(config)
+def _start(config: RecordConfig, path: Path) -> None:
+    global _worker
+    recorder = Recorder(config)
+    _worker = recorder, recorder.shards(path)
 
 
-def _record_episode(index: int, length: int) -> Episode:
-    assert _worker_source is not None
-    return _worker_source.episode(index, length)
+def _record_shard(number: int) -> Work:
+    assert _worker is not None
+    recorder, shards = _worker
+    return recorder.record(shards, number)
 
 
-def _source(config: RecordConfig) -> BodyLog | SceneVideo:
-    if config.embodiment is not None:
-        return BodyLog(config.embodiment, config.seed)
-    return SceneVideo(config.seed, config.size, config.step_s)
+def _coverage(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the recording shows, over all its episodes."""
+    spans_m = {key: _spans_m(rows, key) for key in (HAND, OBJECT) if f"stats/{key}/max" in rows[0]}
+    return {
+        "frames": rows[-1]["dataset_to_index"],
+        "hand_span_m": float(np.mean(spans_m[HAND])),
+        "object_moved_share": float(np.mean(np.array(spans_m[OBJECT]) > _MOVED_M)) if OBJECT in spans_m else None,
+    }
+
+
+def _spans_m(rows: Sequence[Row], key: str) -> list[float]:
+    """How far a position moved within each episode: the diagonal of the box around it."""
+    return [float(np.linalg.norm(np.subtract(row[f"stats/{key}/max"], row[f"stats/{key}/min"]))) for row in rows]
 
 
 def _check(config: RecordConfig) -> None:
     for name in ("episodes", "frames_per_episode", "size", "step_s", "transitions", "transitions_per_episode"):
         if not getattr(config, name) > 0:
             raise UserError(f"record: {name} is {getattr(config, name)}", "It must be positive")
+    if not 1 <= config.cameras <= len(NAMES):
+        raise UserError(f"record: cameras is {config.cameras}", f"A scene has 1 to {len(NAMES)}")
     if config.workers < 0 or config.seed < 0:
         raise UserError(f"record: workers is {config.workers}, seed {config.seed}", "Neither may be negative")

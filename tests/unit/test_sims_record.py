@@ -10,9 +10,11 @@ from robot_wm.contracts.dataset import ACTION, HAND, OBJECT, STATE
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
 from robot_wm.data.lerobot import LeRobotDataset
+from robot_wm.data.lerobot_shards import LeRobotShards
 from sims import robots
 from sims.behaviours import babble
-from sims.recording import BodyLog, SceneVideo
+from sims.filming import SceneVideo
+from sims.recording import BodyLog
 from sims.stages import record as stage
 from sims.stages.record import RecordConfig, record
 from tests.small_bodies import fetch, planar_arm
@@ -36,25 +38,48 @@ def test_arms_are_filmed_without_actions_and_a_second_run_says_so(tmp_path):
     assert record(config) == path
 
 
-def test_interrupted_recording_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_interrupted_recording_goes_on_with_the_shards_that_are_missing(tmp_path, monkeypatch):
     config = RecordConfig(out=str(tmp_path), episodes=3, frames_per_episode=3, size=32, workers=1)
-    episodes = stage._episodes
+    written, write = [], LeRobotShards.write
 
-    def stop_after_one(*arguments):
-        yield next(iter(episodes(*arguments)))
-        raise KeyboardInterrupt
+    def stop_after_one(shards, number, record):
+        if written:
+            raise KeyboardInterrupt
+        written.append(number)
+        write(shards, number, record)
 
-    monkeypatch.setattr(stage, "_episodes", stop_after_one)
-    with pytest.raises(KeyboardInterrupt):
-        record(config)
-    done = []
-    monkeypatch.setattr(stage, "_episodes", lambda c, n, first: done.append(first) or episodes(c, n, first))
-    path = record(config)
-    assert done == [1]
+    with monkeypatch.context() as patch:
+        patch.setattr(LeRobotShards, "write", stop_after_one)
+        patch.setattr(stage, "_record", in_this_process)
+        with pytest.raises(KeyboardInterrupt):
+            record(config)
+        patch.setattr(LeRobotShards, "write", lambda s, n, r: (written.append(n), write(s, n, r)))
+        path = record(config)
+    assert written == [0, 1, 2]
     dataset = LeRobotDataset(path / "dataset")
     for index in range(3):
         expected = SceneVideo(0, 32, 0.2).episode(index, 3).columns[HAND]
         np.testing.assert_array_equal(dataset.columns(index)[HAND], expected)
+
+
+def in_this_process(config, shards):
+    recorder = stage.Recorder(config)
+    for number in shards.missing():
+        recorder.record(shards, number)
+    return {}
+
+
+def test_cameras_see_one_motion_each_in_its_own_frame(tmp_path):
+    path = record(RecordConfig(out=str(tmp_path), episodes=2, frames_per_episode=4, size=32, cameras=3, workers=1))
+    dataset = LeRobotDataset(path / "dataset")
+    assert dataset.info.cameras == ("front", "second", "third")
+    columns = dataset.columns(0)
+    hands, things = ([columns[key], columns[f"{key}.second"], columns[f"{key}.third"]] for key in (HAND, OBJECT))
+    between = [np.linalg.norm(hand - thing, axis=1) for hand, thing in zip(hands, things, strict=True)]
+    np.testing.assert_allclose(between[1], between[0], atol=1e-5)  # a camera's frame keeps distances
+    np.testing.assert_allclose(between[2], between[0], atol=1e-5)
+    assert np.abs(hands[1] - hands[0]).max() > 0.05
+    np.testing.assert_array_equal(columns[HAND], SceneVideo(0, 32, 0.2, 3).episode(0, 4).columns[HAND])
 
 
 def test_calibration_log_has_exactly_the_transitions_asked_for(tmp_path):
@@ -113,7 +138,7 @@ def test_babble_covers_the_goals_of_fetch_reach_and_stops_now_and_then():
 def test_a_recording_process_that_dies_is_reported_and_can_be_resumed(tmp_path, monkeypatch):
     config = RecordConfig(out=str(tmp_path), episodes=2, frames_per_episode=2, size=16, workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_record_episode", _die)
+        patch.setattr(stage, "_record_shard", _die)
         with pytest.raises(UserError, match="recording processes died"):
             record(config)
     path = record(replace(config, workers=2))
@@ -121,5 +146,5 @@ def test_a_recording_process_that_dies_is_reported_and_can_be_resumed(tmp_path, 
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def _die(index, length):
+def _die(number):
     os._exit(9)
