@@ -1,16 +1,18 @@
 """The pack: frames, flow and columns of a dataset at the model's rate, in a cache that is checked."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from robot_wm.contracts.dataset import ACTION, HAND, Feature, image_key
+from robot_wm.contracts.dataset import ACTION, HAND, Feature, image_key, position_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.flow import flow, moments, pool
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
-from robot_wm.data.pack import PackSpec, build_pack
+from robot_wm.data.pack import POSITIONS, PackSpec, build_pack, build_views, motion
 
 SPEC = PackSpec(size=32, step_s=0.2, flow_cells=8)
 LENGTHS = (11, 7)
@@ -88,16 +90,54 @@ def test_pack_is_built_once_and_again_when_damaged(
     path, cache = written(tmp_path / "set", film), tmp_path / "cache"
     expected = np.array(build_pack(path, SPEC, cache).frames_FYXC)
     with monkeypatch.context() as patch:
-        patch.setattr("robot_wm.data.pack._build", None)
+        patch.setattr("robot_wm.data.cache._build", None)
         build_pack(path, SPEC, cache)
     folder = next(p for p in cache.iterdir() if p.is_dir())
     with (folder / "000.npy").open("r+b") as file:
         file.seek(5000)
         file.write(b"\xff\x00\xff\x00")
     assert np.array_equal(build_pack(path, SPEC, cache).frames_FYXC, expected)
-    assert "was damaged" in capsys.readouterr().err
-    (folder / "pack.json").write_text("{")
+    assert "is damaged" in capsys.readouterr().err
+    (folder / "index.json").write_text("{")
     assert np.array_equal(build_pack(path, SPEC, cache).frames_FYXC, expected)
+
+
+def test_a_camera_has_its_own_pack_with_positions_in_its_frame(tmp_path: Path, film) -> None:
+    cameras = ("front", "side")
+    keys = {camera: position_key(HAND, camera, cameras) for camera in cameras}
+    features = {image_key(c): Feature("video", (64, 64, 3)) for c in cameras}
+    features |= {key: Feature("float32", (3,)) for key in keys.values()} | {ACTION: Feature("float32", (2,))}
+    with LeRobotWriter(tmp_path / "set", 5.0, features, "two_eyes") as writer:
+        for episode in range(2):
+            hands = {key: np.full((6, 3), 10 * n + episode) for n, key in enumerate(keys.values())}
+            videos = {image_key(c): film(6, seed=10 * n + episode) for n, c in enumerate(cameras)}
+            writer.add_episode(hands | {ACTION: np.zeros((6, 2))}, videos)
+    front, side = build_views(tmp_path / "set", replace(SPEC, columns=POSITIONS), tmp_path / "cache")
+    dataset = LeRobotDataset(tmp_path / "set")
+    for number, (pack, camera) in enumerate(((front, "front"), (side, "side"))):
+        assert (pack.camera, pack.embodiment, pack.dataset) == (camera, "two_eyes", front.dataset)
+        assert set(pack.columns) == {HAND}
+        assert pack.columns[HAND][:, 0].tolist() == [10 * number] * 6 + [10 * number + 1] * 6
+        assert np.array_equal(pack.frames_FYXC[6:], dataset.frames(1, camera, (32, 32)))
+    assert set(build_pack(tmp_path / "set", SPEC, tmp_path / "cache").columns) == {HAND, ACTION}
+    with pytest.raises(UserError, match="no camera 'top'"):
+        build_pack(tmp_path / "set", SPEC, tmp_path / "cache", "top")
+
+
+def test_without_flow_there_is_none(tmp_path: Path, film) -> None:
+    pack = build_pack(written(tmp_path / "set", film), replace(SPEC, flow_cells=0), tmp_path / "cache")
+    assert pack.flow_F.shape == (10, 0, 0, 2)
+    assert not pack.moments_F.any()
+
+
+def test_flow_of_large_frames_is_that_of_small_ones_in_their_own_pixels(film) -> None:
+    small = film(4, 64, 64)
+    large = np.stack([cv2.resize(f, (128, 128), interpolation=cv2.INTER_NEAREST) for f in small])
+    pooled, found = motion(large, 16)
+    expected = pool(flow(small), 16)
+    assert np.abs(pooled - 2 * expected).max() < 1e-5
+    assert found[:, :2] == pytest.approx(2 * moments(expected)[:, :2], abs=1e-5)
+    assert found[:, 2:] == pytest.approx(moments(expected)[:, 2:], abs=1e-5)
 
 
 def test_other_data_or_another_spec_is_another_pack(tmp_path: Path, film) -> None:

@@ -1,0 +1,127 @@
+"""Rows of many memory-mapped arrays gathered into batches: where they lie, or from a copy on the accelerator."""
+
+import os
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robot_wm import console
+
+_PIECE_BYTES = 1 << 22  # gathering less than this at a time is not worth a thread
+_UPLOAD_BYTES = 1 << 28
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_threads = ThreadPoolExecutor(_CORES, thread_name_prefix="gather")
+
+
+class Rows:
+    """Arrays of equal rows, numbered through, left where they are: nothing is copied but what is asked for."""
+
+    def __init__(self, arrays: Sequence[NDArray[Any]]):
+        self._arrays = arrays
+        self._offsets = np.cumsum([0] + [len(array) for array in arrays])
+        self.shape, self.dtype = tuple(arrays[0].shape[1:]), np.dtype(arrays[0].dtype)
+        self.row_bytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        self._buffers = Buffers()
+
+    def __len__(self) -> int:
+        return int(self._offsets[-1])
+
+    def take(self, index_N: NDArray[np.int64], pinned: bool = False) -> Tensor:
+        """The given rows, (N, ...), in memory that no living tensor shares; `pinned`: ready to be sent to a GPU."""
+        shape = (len(index_N), *self.shape)
+        if pinned:
+            tensor = torch.empty(shape, dtype=_torch_dtype(self.dtype), pin_memory=True)
+            out_N = tensor.numpy()
+        else:
+            out_N = self._buffers.lend(shape, self.dtype)
+            tensor = torch.from_numpy(out_N)
+        self.take_into(index_N, out_N)
+        return tensor
+
+    def take_into(self, index_N: NDArray[np.int64], out_N: NDArray[Any]) -> None:
+        """Write the given rows to `out_N`, in several threads if they are many."""
+        pieces = min(_CORES, max(1, out_N.nbytes // _PIECE_BYTES))
+        bounds = np.linspace(0, len(index_N), pieces + 1, dtype=np.int64)
+        spans = [slice(a, b) for a, b in pairwise(bounds)]
+        if len(spans) == 1:
+            self._take(index_N, out_N)
+        else:
+            list(_threads.map(lambda span: self._take(index_N[span], out_N[span]), spans))
+
+    def _take(self, index_N: NDArray[np.int64], out_N: NDArray[Any]) -> None:
+        """Runs of rows from one array are taken at once; `clip` spares numpy a buffer, all rows being in range."""
+        owner_N = np.searchsorted(self._offsets, index_N, side="right") - 1
+        cuts = np.flatnonzero(np.diff(owner_N)) + 1
+        for first, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(index_N)], strict=True):
+            if first < end:
+                owner = owner_N[first]
+                rows = index_N[first:end] - self._offsets[owner]
+                np.take(self._arrays[owner], rows, axis=0, out=out_N[first:end], mode="clip")
+
+    def upload(self, device: torch.device, title: str) -> "DeviceRows":
+        """All rows on the device, copied piece by piece."""
+        words = _words(self.row_bytes)
+        rows = torch.empty((len(self), self.row_bytes // words.itemsize), dtype=words, device=device)
+        step = max(1, _UPLOAD_BYTES // max(1, self.row_bytes))
+        with console.progress(title, len(self)) as bar, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            for array, offset in zip(self._arrays, self._offsets[:-1], strict=True):
+                for first in range(0, len(array), step):
+                    piece = np.ascontiguousarray(array[first : first + step])
+                    source = torch.from_numpy(piece).reshape(len(piece), -1).view(torch.uint8).view(words)
+                    rows[offset + first : offset + first + len(piece)].copy_(source)
+                    bar.advance(len(piece))
+        return DeviceRows(rows, self.shape, _torch_dtype(self.dtype))
+
+
+class DeviceRows:
+    """The same on an accelerator, as machine words: gathering them byte by byte would take eight times as long."""
+
+    def __init__(self, words: Tensor, shape: tuple[int, ...], dtype: torch.dtype):
+        self._words, self._shape, self._dtype = words, shape, dtype
+
+    def take(self, index_N: Tensor) -> Tensor:
+        """The given rows (N, ...), on the same device."""
+        return self._words.index_select(0, index_N).view(self._dtype).reshape(len(index_N), *self._shape)
+
+
+class Buffers:
+    """Memory that is lent out and comes back when the last tensor over it is gone.
+
+    Fresh memory for every batch costs as much as filling it: the kernel hands it out zeroed, page by page.
+    """
+
+    def __init__(self) -> None:
+        self._free: deque[NDArray[np.uint8]] = deque(maxlen=4)
+
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array of any content, of which nobody else holds a view."""
+        needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if not needed:
+            return np.empty(shape, dtype)
+        memory = None
+        while self._free and memory is None:
+            candidate = self._free.popleft()
+            memory = candidate if candidate.nbytes == needed else None
+        if memory is None:
+            memory = np.empty(needed, np.uint8)
+        lent = np.frombuffer(memory.data, dtype)  # every view and tensor over it keeps its base alive
+        weakref.finalize(lent.base, self._free.append, memory)
+        return lent.reshape(shape)
+
+
+def _words(row_bytes: int) -> torch.dtype:
+    return next(w for w in (torch.int64, torch.int32, torch.int16, torch.uint8) if row_bytes % w.itemsize == 0)
+
+
+def _torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, dtype)).dtype

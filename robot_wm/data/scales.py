@@ -1,0 +1,88 @@
+"""How large motion and positions are in the data: what the targets of training are divided by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts.dataset import HAND
+from robot_wm.data.pack import Pack
+
+_PIECE = 1 << 13  # frames read at a time: a large set does not fit into memory
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Standard deviations of one embodiment's flow [packed pixels] and of its four moments."""
+
+    flow_px: float
+    moments: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What the standardised targets are multiplied by to be physical again; motion is that of all data together."""
+
+    flow_px: float
+    moments: tuple[float, float, float, float]
+    position_mean_m: Triple
+    position_m: Triple
+    displacement_gain: float
+
+
+def measure(packs: Sequence[Pack], chosen: Sequence[NDArray[np.bool_]]) -> tuple[Scales, dict[str, Motion]]:
+    """Scales of all data, and how each embodiment moves, over the chosen frames (F,) of each pack.
+
+    Positions are metres whatever the body, and share one scale; how far a body moves in its pictures is its own.
+    """
+    sums_12: dict[str, NDArray[np.float64]] = {}
+    for pack, kept in zip(packs, chosen, strict=True):
+        sums_12[pack.embodiment] = sums_12.get(pack.embodiment, np.zeros(12)) + _sums(pack, kept)
+    motion = _motion(sum(sums_12.values(), np.zeros(12)))
+    hand = np.concatenate(
+        [np.where(c[:, None], positions(p, HAND), np.nan) for p, c in zip(packs, chosen, strict=True)]
+    )
+    valid = np.concatenate([p.valid_F & c for p, c in zip(packs, chosen, strict=True)])
+    known = np.isfinite(hand[:, 0])
+    mean, deviation, gain = np.zeros(3), np.ones(3), 1.0
+    if known.any():
+        mean, deviation = hand[known].mean(0), hand[known].std(0) + 1e-6
+        steps = np.diff(hand / deviation, axis=0)[valid[:-1] & known[:-1] & known[1:]]
+        gain = 1 / (float(steps.std()) + 1e-6) if len(steps) else 1.0
+    scales = Scales(motion.flow_px, motion.moments, _triple(mean), _triple(deviation), gain)
+    return scales, {name: _motion(found) for name, found in sums_12.items()}
+
+
+def positions(pack: Pack, key: str) -> NDArray[np.float32]:
+    """A position column of a pack (F, 3) [m], NaN where the dataset has none."""
+    if key in pack.columns:
+        return np.asarray(pack.columns[key], np.float32).reshape(len(pack.frames_FYXC), -1)[:, :3]
+    return np.full((len(pack.frames_FYXC), 3), np.nan, np.float32)
+
+
+def _sums(pack: Pack, kept_F: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Counts, sums and sums of squares of flow and of each moment, over the transitions that start on kept frames."""
+    sums_12 = np.zeros(12)
+    for first in range(0, len(kept_F), _PIECE):
+        piece = slice(first, first + _PIECE)
+        counted = pack.valid_F[piece] & kept_F[piece]
+        flow = pack.flow_F[piece][counted].astype(np.float32)
+        moments = pack.moments_F[piece][counted].astype(np.float64)
+        sums_12[:4] += flow.size, len(moments), flow.sum(dtype=np.float64), float(np.vdot(flow, flow))
+        sums_12[4:] += *moments.sum(axis=0), *np.square(moments).sum(axis=0)
+    return sums_12
+
+
+def _motion(sums_12: NDArray[np.float64]) -> Motion:
+    entries, count = np.maximum(sums_12[:2], 1)
+    totals, squares = sums_12[[2, 4, 5, 6, 7]], sums_12[[3, 8, 9, 10, 11]]
+    counts = np.array([entries, *[count] * 4])
+    flow, *moments = np.sqrt(np.maximum(squares / counts - (totals / counts) ** 2, 0)) + 1e-6
+    return Motion(float(flow), (float(moments[0]), float(moments[1]), float(moments[2]), float(moments[3])))
+
+
+def _triple(values: NDArray[np.floating]) -> Triple:
+    x, y, z = (float(v) for v in values)
+    return x, y, z

@@ -1,0 +1,153 @@
+"""The cache of arrays: killed, damaged, or built by two at once, it ends whole and costs only what was lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot_wm.data.cache import Plan, Stored, obtain
+
+ROWS, PARTS = 4, 40
+PLAN = Plan(
+    {"frames": ((ROWS * PARTS, 8, 3), np.dtype(np.uint8)), "flow": ((ROWS * PARTS, 2), np.dtype(np.float16))},
+    np.arange(0, ROWS * PARTS + 1, ROWS),
+    {},
+)
+BUILDER = """
+import sys, time
+from pathlib import Path
+from robot_wm.data import cache
+from tests.recovery.test_cache_recovery import PLAN, fill
+
+cache._SAVE_S = 0.0
+
+def slow(place, part):
+    fill(place, part)
+    time.sleep(0.01)
+    with open(sys.argv[2], "a") as log:
+        log.write(f"{part}\\n")
+
+print("ready", flush=True)
+cache.obtain(Path(sys.argv[1]), PLAN, slow, 2, "test")
+"""
+
+
+def fill(place: dict[str, np.ndarray], part: int) -> None:
+    place["frames"][:] = part
+    place["flow"][:] = -part
+
+
+def whole(stored: Stored) -> bool:
+    expected = np.repeat(np.arange(PARTS), ROWS)
+    return bool(
+        (stored.arrays["frames"] == expected[:, None, None]).all()
+        and (stored.arrays["flow"] == -expected[:, None]).all()
+    )
+
+
+def again(target: Path) -> tuple[bool, list[int]]:
+    """Whether the content is right in the end, and which parts had to be filled for that."""
+    filled: list[int] = []
+
+    def count(place: dict[str, np.ndarray], part: int) -> None:
+        fill(place, part)
+        filled.append(part)
+
+    return whole(obtain(target, PLAN, count, 2, "test")), sorted(filled)
+
+
+@pytest.fixture
+def builder(tmp_path: Path, repository: Path):  # type: ignore[no-untyped-def]
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BUILDER, str(tmp_path / "cache"), str(tmp_path / "log")],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(repository)},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    return start
+
+
+def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, builder) -> None:  # type: ignore[no-untyped-def]
+    for _ in range(2):
+        with builder() as process:
+            time.sleep(0.08)
+            process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "cache").exists()
+    begun = set(map(int, (tmp_path / "log").read_text().split())) if (tmp_path / "log").exists() else set()
+    right, filled = again(tmp_path / "cache")
+    assert right
+    assert set(range(PARTS)) - begun <= set(filled)
+    assert len(filled) < PARTS or not begun
+    assert again(tmp_path / "cache") == (True, [])
+
+
+def test_two_builders_make_one_cache(tmp_path: Path, builder) -> None:  # type: ignore[no-untyped-def]
+    first, second = builder(), builder()
+    with first, second:
+        assert (first.wait(30), second.wait(30)) == (0, 0)
+    assert sorted(map(int, (tmp_path / "log").read_text().split())) == list(range(PARTS))  # each part once
+    assert again(tmp_path / "cache") == (True, [])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_flipped_byte_is_found_and_costs_one_part(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    target = tmp_path / "cache"
+    assert again(target) == (True, list(range(PARTS)))
+    path = sorted(target.iterdir())[seed % 4]  # two arrays, digests, index
+    data = bytearray(path.read_bytes())
+    place = int(random.integers(128 if path.suffix == ".npy" else 0, len(data)))  # behind the header of an array
+    data[place] ^= 1 << int(random.integers(8))
+    path.write_bytes(bytes(data))
+    right, filled = again(target)
+    assert right
+    assert len(filled) <= 1
+    assert again(target) == (True, [])
+
+
+@pytest.mark.parametrize("damage", ["no index", "no digests", "no array", "short array", "header", "other plan"])
+def test_a_cache_that_lacks_something_is_mended(tmp_path: Path, damage: str) -> None:
+    target = tmp_path / "cache"
+    again(target)
+    array = target / "000.npy"
+    if damage == "no index":
+        (target / "index.json").unlink()
+    elif damage == "no digests":
+        (target / "digests.npy").unlink()
+    elif damage == "no array":
+        array.unlink()
+    elif damage == "short array":
+        array.write_bytes(array.read_bytes()[:-50])
+    elif damage == "header":
+        array.write_bytes(b"\x00" * 10 + array.read_bytes()[10:])
+    else:
+        (target / "index.json").write_text((target / "index.json").read_text().replace("frames", "framez"))
+    assert again(target)[0]
+    assert again(target) == (True, [])
+
+
+def test_what_an_interrupted_build_left_damaged_is_filled_again(tmp_path: Path) -> None:
+    def dies(place: dict[str, np.ndarray], part: int) -> None:
+        if part == 20:
+            raise KeyboardInterrupt
+        fill(place, part)
+
+    with pytest.raises(KeyboardInterrupt):
+        obtain(tmp_path / "cache", PLAN, dies, 1, "test")
+    frames = np.load(tmp_path / "cache.partial" / "000.npy", mmap_mode="r+")
+    frames[ROWS * 3] = 99  # part 3 was done
+    frames.flush()
+    right, filled = again(tmp_path / "cache")
+    assert right
+    assert 3 in filled
+    assert not {0, 1, 2, 4, 5} & set(filled)
