@@ -1,5 +1,6 @@
 """LeRobot datasets, read: v2.0 and v2.1 (one file per episode) and v3.0 (several episodes may share a file)."""
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,19 @@ class LeRobotDataset:
         """Where the video of a camera (a feature) lies; None if its images are inside the parquet files."""
         return self._episodes[episode].videos.get(camera)
 
-    def columns(self, episode: int) -> dict[str, NDArray[Any]]:
-        """Everything but images: name → (L, ...), with the dtype of `info.features`.
+    def columns(self, episode: int, keys: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Everything but images, or only what `keys` names: name → (L, ...), with the dtype of `info.features`.
 
-        `timestamp` [s] and the indices come as (L,); other features as (L, *shape), text as (L,) strings.
+        `timestamp` [s] and the indices come as (L,); other features as (L, *shape), text as (L,) strings. A column that
+        is not asked for is not looked at.
 
         Raises:
             UserError: unreadable or missing data, or a value that is not finite (feature, episode and row are named).
         """
         table = self._rows(episode)
-        features = {k: f for k, f in self.info.features.items() if not f.is_video}
-        return {key: self._column(table, episode, key, f) for key, f in {**BOOKKEEPING, **features}.items()}
+        features = BOOKKEEPING | {k: f for k, f in self.info.features.items() if not f.is_video}
+        wanted = features if keys is None else {key: features[key] for key in keys}
+        return {key: self._column(table, episode, key, f) for key, f in wanted.items()}
 
     def camera_size(self, camera: str | None = None) -> tuple[int, int]:
         """Height and width of a camera's stored images, from its first frame."""

@@ -198,7 +198,7 @@ def _fill(
         pooled_T, moments_T4 = motion(frames_TYXC, spec.flow_cells)
         place["flow"][:-1], place["flow"][-1] = pooled_T, 0
         place["moments"][:-1], place["moments"][-1] = moments_T4, 0
-    columns = source.columns(episode) if read else {}
+    columns = source.columns(episode, read.values())
     for key, name in read.items():
         place[_COLUMN + key][:] = columns[name][grid.chunks(len(columns[name])) if key == ACTION else rows]
 
