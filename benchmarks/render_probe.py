@@ -18,7 +18,7 @@ from sims import gl
 gl.prepare()
 import mujoco
 
-from sims import recording, scenes
+from sims import filming, scenes
 from sims.render import _make_current, _view
 
 TILES, SECONDS = 16, 2.0
@@ -162,19 +162,7 @@ def process_simulates(barrier, queue):
 def simulate(index, only_sample=False):
     scene = scenes.sample((0, index), 64)
     if not only_sample:
-        recording.Renderer = Blank
-        recording.film(scene, np.random.default_rng(index), TILES, 0.2)
-
-
-class Blank:
-    def __init__(self, *_):
-        pass
-
-    def frame(self, _):
-        return np.zeros((64, 64, 3), np.uint8)
-
-    def close(self):
-        pass
+        filming.play(scene, np.random.default_rng(index), TILES, 0.2)
 
 
 def encode(frames, threads, preset="veryfast"):
