@@ -16,6 +16,8 @@ from robot_wm.data.letterbox import Bars
 VIDEO = image_key("video")
 _BLOCK = 600  # frames of a long video that are held in memory at once
 _SLOWEST = 0.9  # of the wanted rate
+_MARGIN_S = 0.5  # damage may show this long before the frame at which the decoder notices it
+_MUCH = 0.9  # of a picture; less is worth a word
 _SAMPLED = 5  # frames that are searched for black bars
 
 
@@ -52,6 +54,8 @@ class Shown(Protocol):
     def keyframe(self) -> bool: ...
     @property
     def damaged(self) -> bool: ...
+    @property
+    def after_loss(self) -> bool: ...
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]: ...
 
 
@@ -123,9 +127,14 @@ class VideoSource:
 
     @property
     def remark(self) -> str:
-        """Which black bars were cut off."""
-        cut = {side: width for side, width in asdict(self.bars).items() if width}
-        return "black bars cut off: " + ", ".join(f"{side} {px} px" for side, px in cut.items()) if cut else ""
+        """Which black bars were cut off, and how much is left in the shape that most recordings have."""
+        said = [f"{side} {width} px" for side, width in asdict(self.bars).items() if width]
+        parts = [f"black bars cut off: {', '.join(said)}"] if said else []
+        height, width = picture_size(self.info, self.bars)
+        left = min(height / self.size[0], width / self.size[1]) ** 2 * self.size[0] * self.size[1] / (height * width)
+        if left < _MUCH:
+            parts.append(f"{left:.0%} of the picture left in the shape of the others")
+        return "; ".join(parts)
 
     def expected_frames(self) -> int:
         """About how many frames its clips will hold."""
@@ -134,22 +143,23 @@ class VideoSource:
     def clips(self) -> Iterator[Clip | Refusal]:
         """Blocks of frames, `step_s` apart; a gap in the recording starts a new block.
 
-        Frames depend on each other from one keyframe to the next, so all of them are refused where one is damaged.
+        Frames build on each other up to the next keyframe, so that damage spoils all that follow until then.
         """
         if self.info.fps < _SLOWEST / self.step_s:
             raise UserError(f"{self.name} has {self.info.fps:g} frames/s", f"At least {1 / self.step_s:g} are needed")
         block, problem, end_s = _Block(self.step_s), None, 0.0
         try:
             for frame, picked, first in self._picked():
-                if frame.damaged:
-                    block.damaged = True
                 if frame.keyframe:
-                    yield from block.settle(frame.time_s)
-                    block.damaged = frame.damaged
-                if first or len(block) >= _BLOCK:
-                    yield from block.settle(frame.time_s)
+                    yield from block.settle(end_s)
+                    if (frame.after_loss or frame.damaged) and frame.time_s - end_s > self.step_s / 2:
+                        yield from block.refuse(end_s, frame.time_s)
+                if frame.damaged or (frame.after_loss and not frame.keyframe):
+                    block.spoil(frame.time_s if frame.keyframe else min(frame.time_s, end_s) - _MARGIN_S)
+                if not block.spoilt and (first or len(block) >= _BLOCK):
+                    yield from block.settle(end_s)
                     yield from block.take()
-                if picked is not None:
+                if not block.spoilt and picked is not None:
                     block.waiting.append((picked.time_s, self._fit(picked)))
                 end_s = frame.time_s + 1 / self.info.fps
         except UserError as error:  # what came before the break is still good
@@ -203,26 +213,39 @@ class VideoSource:
 
 
 class _Block:
-    """Images that are good, those whose group of frames is not complete yet, and whether that group is damaged."""
+    """Images that are good, and those since the last keyframe, of which some may turn out to be damaged."""
 
     def __init__(self, step_s: float) -> None:
         self.good: list[tuple[float, NDArray[np.uint8]]] = []
         self.waiting: list[tuple[float, NDArray[np.uint8]]] = []
-        self.damaged = False
-        self._step_s, self._settled_s = step_s, 0.0
+        self._step_s = step_s
+        self._spoilt_s: float | None = None
 
     def __len__(self) -> int:
         return len(self.good) + len(self.waiting)
 
+    @property
+    def spoilt(self) -> bool:
+        """Whether damage was met since the last keyframe."""
+        return self._spoilt_s is not None
+
+    def spoil(self, time_s: float) -> None:
+        """Trust nothing from a time [s] to the next keyframe."""
+        if self._spoilt_s is None:
+            self._spoilt_s = max(time_s, self.waiting[0][0] if self.waiting else time_s)
+
     def settle(self, time_s: float) -> Iterator[Clip | Refusal]:
-        """Decide what becomes of the group that ends before a time [s]."""
+        """Decide what becomes of the frames since the last keyframe, which end at a time [s]."""
         waiting, self.waiting = self.waiting, []
-        start_s, self._settled_s = self._settled_s, time_s
-        if not self.damaged:
-            self.good += waiting
-        elif time_s > start_s:  # nothing of a group may have been decoded
-            yield from self.take()
-            yield Refusal(start_s, time_s, max(len(waiting), round((time_s - start_s) / self._step_s)))
+        spoilt_s, self._spoilt_s = self._spoilt_s, None
+        self.good += [shown for shown in waiting if spoilt_s is None or shown[0] < spoilt_s]
+        if spoilt_s is not None:
+            yield from self.refuse(spoilt_s, time_s)
+
+    def refuse(self, start_s: float, stop_s: float) -> Iterator[Clip | Refusal]:
+        """A stretch that cannot be used; what was good before it ends there."""
+        yield from self.take()
+        yield Refusal(start_s, stop_s, max(1, round((stop_s - start_s) / self._step_s)))
 
     def take(self) -> Iterator[Clip]:
         """What is good so far, as a clip."""

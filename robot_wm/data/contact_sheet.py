@@ -57,11 +57,10 @@ def _draw(sheet: Image.Image, place: tuple[int, int], tile: Tile, colour: tuple[
 
 
 def _shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """The start and the end of a text that is wider than a tile."""
+    """As much of a text as a tile is wide."""
     text = " ".join(text.split())
     if font.getlength(text) <= _TILE[0]:
         return text
-    half = len(text) // 2
-    while font.getlength(f"{text[:half]}…{text[-half:]}") > _TILE[0]:
-        half -= 1
-    return f"{text[:half]}…{text[-half:]}"
+    while font.getlength(f"{text}…") > _TILE[0]:
+        text = text[:-1]
+    return f"{text}…"

@@ -25,6 +25,7 @@ class Image:
     image_YXC: NDArray[np.uint8]
     damaged: bool
     keyframe: bool = True
+    after_loss: bool = False
 
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The image (Y, X, 3), scaled to (height, width)."""

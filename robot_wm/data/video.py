@@ -88,12 +88,14 @@ class Frame:
     Attributes:
         time_s: when it is shown, on the video's own clock.
         keyframe: whether it was stored whole; later frames build on it.
-        damaged: whether the decoder met broken data here or since the frame before.
+        damaged: whether the decoder says that it is broken.
+        after_loss: whether something before it, and after the frame before, could not be decoded.
     """
 
     time_s: float
     keyframe: bool
     damaged: bool
+    after_loss: bool
     _decoded: av.VideoFrame
     _converter: VideoReformatter
 
@@ -114,7 +116,7 @@ def stream(path: Path, start_s: float = 0.0, strict: bool = True) -> Generator[F
         UserError: the file is missing or broken; frames before the break have been yielded.
     """
     converter = VideoReformatter()  # shared: setting up a conversion costs 30 times one conversion at 64 px
-    damaged = False
+    lost = False
     with _open(path) as (container, source):
         if start_s > 0:
             container.seek(int(start_s / source.time_base), stream=source)
@@ -124,16 +126,15 @@ def stream(path: Path, start_s: float = 0.0, strict: bool = True) -> Generator[F
             except av.error.InvalidDataError:
                 if strict:
                     raise
-                decoded, damaged = [], True
+                decoded, lost = [], True
             for frame in decoded:
-                damaged = damaged or frame.is_corrupt
                 if frame.pts is None:
                     continue
                 time_s = float(frame.pts * source.time_base)
-                if strict and damaged:
+                if strict and frame.is_corrupt:
                     raise UserError(f"{path} is damaged at {time_s:.4f} s", "Record or download it again")
-                yield Frame(time_s, bool(frame.key_frame), damaged, frame, converter)
-                damaged = False
+                yield Frame(time_s, bool(frame.key_frame), bool(frame.is_corrupt), lost, frame, converter)
+                lost = False
 
 
 def resize(image_YXC: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -162,7 +162,7 @@ def _count(intake: Intake, reports: Sequence[Mapping[str, Any]]) -> dict[str, in
     return {
         "sources": len(intake.sources) + len(intake.unreadable),
         "left_out": len(intake.unreadable) + sum(report["error"] is not None for report in reports),
-        "letterboxed": sum(bool(report["remark"]) for report in reports),
+        "cropped": sum(bool(report["remark"]) for report in reports),
         "episodes": len(kept),
         "frames": sum(part["frames"] for _, part in kept),
         **{f"{reason}_frames": refused[reason] for reason in ("black", "frozen", "short", "corrupt")},
@@ -201,7 +201,7 @@ def _draw(intake: Intake, dataset: LeRobotDataset, reports: Sequence[Mapping[str
             image_YXC = None
         red.append(Tile(image_YXC, source.name, f"{part['reason']}, {_times(part)}"))
     broken = {**intake.unreadable, **{report["source"]: report["error"] for report in reports if report["error"]}}
-    red += [Tile(None, name, f"left out: {broken[name].removeprefix(name)}") for name in _evenly(list(broken))]
+    red += [Tile(None, name, broken[name].rpartition(name)[2].strip()) for name in _evenly(list(broken))]
     lost = sum(part["frames"] for _, part in refused)
     contact_sheet.write(
         path,
