@@ -1,0 +1,275 @@
+"""Open-loop simulation of a log for many parameter values at once, without recompiling the model.
+
+A compiled model per column of the finite differences is kept, values are written into it in place, and all columns and
+segments go through `mujoco.rollout` together. Geoms are left out as long as no contact occurs (collision detection
+costs more than the rest of a step); that is checked, not assumed.
+"""
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mujoco
+import mujoco.rollout
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import parameters as moved
+from calibration.parameters import BIAS, DELAY, Parameter
+from calibration.signals import Array, Log, noise
+from robot_wm.contracts.errors import UserError
+
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_CHUNK_BYTES = 96 << 20  # of states held at once
+_BEFORE_S = 1e3  # the first command is taken to have been held before the log began
+_REST_S = 0.5
+
+
+class _Segment(NamedTuple):
+    """One stretch of the log on the simulation's grid."""
+
+    start_s: float
+    knots_s: Array  # of the integral of the commands
+    integral_KU: Array
+    rows: NDArray[np.int64]  # of the log
+    steps: NDArray[np.int64]  # simulation step before each row
+    share: Array  # of a step after it
+    position_J: Array  # at the start
+    velocity_J: Array
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the simulation says the encoders read, for C columns of values and M samples."""
+
+    position_CMJ: Array
+    velocity_CMJ: Array
+
+
+class OpenLoop:
+    """Simulates one log open loop: the measured state enters at the start of each segment only.
+
+    Args:
+        spec: the body's MJCF.
+        log: commands and measurements; joints and actuators are found in the MJCF by name.
+        parameters: what varies.
+        segment_s: longest segment.
+        contact: simulate contacts; None finds out whether there are any at the MJCF's values.
+    """
+
+    def __init__(
+        self,
+        spec: mujoco.MjSpec,
+        log: Log,
+        parameters: Sequence[Parameter],
+        segment_s: float = np.inf,
+        contact: bool | None = None,
+    ):
+        self.log, self.parameters = log, tuple(parameters)
+        self.full = spec.copy().compile()
+        self._joints = np.array([_find(self.full, "joint", name) for name in log.joints])
+        self._actuators = np.array([_find(self.full, "actuator", name) for name in log.actuators])
+        self._qpos, self._qvel = self.full.jnt_qposadr[self._joints], self.full.jnt_dofadr[self._joints]
+        self._segments = [self._segment(rows) for rows in log.segments(segment_s)]
+        if not self._segments:
+            raise UserError("log: no stretch of ten samples without a gap", "Record again")
+        self.rows = np.concatenate([s.rows for s in self._segments])
+        self._steps = max(int(s.steps[-1]) for s in self._segments) + 1
+        self._sort = np.array([p.kind for p in self.parameters])
+        self._servo = _servo_joints(self.full, self._actuators, self._joints)
+        self.contact = self._touches(self.nominal) if contact is None else contact
+        self._base = lean(spec, self.full, keep_contacts=self.contact)
+        self._models: list[mujoco.MjModel] = []
+        self._data = [mujoco.MjData(self._base) for _ in range(len(os.sched_getaffinity(0)))]
+        self._scratch = mujoco.MjData(self._base)
+
+    @property
+    def nominal(self) -> Array:
+        """The parameters' values in the MJCF."""
+        return np.array([p.nominal for p in self.parameters])
+
+    def predict(self, values_CP: Array) -> Prediction:
+        """Positions and velocities at the log's samples for every row of values."""
+        values_CP = np.atleast_2d(values_CP)
+        size = max(1, _CHUNK_BYTES // (8 * len(self._segments) * self._steps * (1 + 2 * self.full.nv)))
+        parts = [self._simulate(values_CP[i : i + size]) for i in range(0, len(values_CP), size)]
+        return Prediction(
+            np.concatenate([p.position_CMJ for p in parts]), np.concatenate([p.velocity_CMJ for p in parts])
+        )
+
+    def measured(self) -> Array:
+        """The measured positions of the simulated samples, (M, J)."""
+        return self.log.position_NJ[self.rows]
+
+    def valid(self) -> NDArray[np.bool_]:
+        """Which of them count, (M, J)."""
+        return self.log.valid[self.rows]
+
+    def uses_contact_rightly(self, values_P: Array) -> bool:
+        """Whether contacts are simulated, or leaving them out changes nothing at these values."""
+        return self.contact or not self._touches(values_P)
+
+    def _touches(self, values_P: Array) -> bool:
+        """Whether the full model differs from one without contacts anywhere in the log."""
+        states = []
+        for flag in (0, int(mujoco.mjtDisableBit.mjDSBL_CONTACT)):
+            model = copy.copy(self.full)
+            model.opt.disableflags |= flag
+            moved.write(model, self.full, mujoco.MjData(model), self.parameters, values_P)
+            start, control = self._inputs(values_P[None])
+            states.append(mujoco.rollout.rollout(model, mujoco.MjData(model), start, control)[0])
+        return not np.array_equal(*states)
+
+    def _segment(self, rows: slice) -> _Segment:
+        time_s, dt = self.log.time_s[rows], float(self.full.opt.timestep)
+        start_s = time_s[0]
+        knots = np.concatenate([[start_s - _BEFORE_S], time_s, [time_s[-1] + _BEFORE_S]])
+        command = np.vstack([self.log.command_NU[rows][:1], self.log.command_NU[rows]])
+        limited = self.full.actuator_ctrllimited[self._actuators].astype(bool)
+        low, high = self.full.actuator_ctrlrange[self._actuators].T
+        command = np.where(limited, np.clip(command, low, high), command)
+        integral = np.vstack([np.zeros(command.shape[1]), np.cumsum(command * np.diff(knots)[:, None], axis=0)])
+        exact = (time_s - start_s) / dt
+        steps = np.floor(exact + 1e-6).astype(np.int64)
+        share = np.clip(exact - steps, 0.0, 1.0)
+        share[share < 2e-6] = 0.0
+        position, velocity = start_state(self.log.rows(rows))
+        return _Segment(start_s, knots, integral, np.arange(rows.start, rows.stop), steps, share, position, velocity)
+
+    def _inputs(self, values_CP: Array) -> tuple[Array, Array]:
+        """Initial states (C·S, state) and controls (C·S, K, nu)."""
+        num, model = len(values_CP), self.full
+        bias_CJ = self._bias(values_CP)
+        delay_C = values_CP[:, self._sort == DELAY].sum(axis=1)
+        state = np.zeros((num, len(self._segments), mujoco.mj_stateSize(model, _STATE)))
+        control = np.zeros((num, len(self._segments), self._steps, model.nu))
+        fresh = np.empty(state.shape[2])
+        mujoco.mj_getState(model, mujoco.MjData(model), fresh, _STATE)
+        state[:] = fresh
+        grid = np.arange(self._steps + 1) * float(model.opt.timestep)
+        delays, which = np.unique(delay_C, return_inverse=True)
+        for s, segment in enumerate(self._segments):
+            state[:, s, 1 + self._qpos] = segment.position_J - bias_CJ
+            state[:, s, 1 + model.nq + self._qvel] = segment.velocity_J
+            held = np.empty((len(delays), self._steps, len(self._actuators)))
+            for d, delay in enumerate(delays):
+                at = segment.start_s + grid - delay
+                for u in range(len(self._actuators)):
+                    integral = np.interp(at, segment.knots_s, segment.integral_KU[:, u])
+                    held[d, :, u] = np.diff(integral) / model.opt.timestep
+            control[:, s, :, self._actuators] = np.moveaxis(held[which], 2, 0)
+            for u, joint in enumerate(self._servo):  # a servo compares its command with its own, biased encoder
+                if joint >= 0:
+                    control[:, s, :, self._actuators[u]] -= bias_CJ[:, joint, None]
+        return state.reshape(-1, state.shape[2]), control.reshape(-1, *control.shape[2:])
+
+    def _bias(self, values_CP: Array) -> Array:
+        bias = np.zeros((len(values_CP), len(self.log.joints)))
+        for p, each in enumerate(self.parameters):
+            if each.kind == BIAS:
+                bias[:, self.log.joints.index(each.target)] = values_CP[:, p]
+        return bias
+
+    def _simulate(self, values_CP: Array) -> Prediction:
+        num, count = len(values_CP), len(self._segments)
+        while len(self._models) < num:
+            self._models.append(copy.copy(self._base))
+        for model, values in zip(self._models, values_CP, strict=False):
+            moved.write(model, self._base, self._scratch, self.parameters, values)
+        start, control = self._inputs(values_CP)
+        models = [m for m in self._models[:num] for _ in range(count)]
+        states, _ = mujoco.rollout.rollout(models, self._data, start, control, skip_checks=False)
+        states = np.concatenate([start[:, None], states], axis=1).reshape(num, count, self._steps + 1, -1)
+        bias_CJ, dt = self._bias(values_CP), float(self.full.opt.timestep)
+        found = [
+            _sample(states[:, s], each, self._qpos, self.full.nq + self._qvel, dt)
+            for s, each in enumerate(self._segments)
+        ]
+        position, velocity = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
+        return Prediction(np.nan_to_num(position + bias_CJ[:, None], nan=1e3), np.nan_to_num(velocity))
+
+
+def _sample(states_CKS: Array, segment: _Segment, qpos: NDArray, qvel: NDArray, dt: float) -> tuple[Array, Array]:
+    """State at the log's own times: cubic Hermite between steps, from positions and velocities at both ends."""
+    before, after = segment.steps, segment.steps + 1
+    q0, v0 = states_CKS[:, before][:, :, 1 + qpos], states_CKS[:, before][:, :, 1 + qvel]
+    if not segment.share.any():
+        return q0, v0
+    q1, v1 = states_CKS[:, after][:, :, 1 + qpos], states_CKS[:, after][:, :, 1 + qvel]
+    s = segment.share[:, None]
+    position = (
+        (1 + 2 * s) * (1 - s) ** 2 * q0
+        + s * (1 - s) ** 2 * dt * v0
+        + s**2 * (3 - 2 * s) * q1
+        + s**2 * (s - 1) * dt * v1
+    )
+    return position, v0 + s * (v1 - v0)
+
+
+def start_state(log: Log) -> tuple[Array, Array]:
+    """Position and velocity at the first row: the mean while the robot rests, else a parabola through a few samples."""
+    sigma = noise(log)
+    least = max(7, int(np.ceil(0.04 / log.period_s)))
+    head = log.position_NJ[:least]
+    moving = np.abs(log.position_NJ - np.median(head, axis=0)) > 6 * sigma + 2e-4
+    still = int(np.argmax(moving.any(axis=1))) if moving.any() else len(moving)
+    if still >= least:
+        still = min(still, int(_REST_S / log.period_s) + least)
+        return log.position_NJ[:still].mean(axis=0), np.zeros(len(log.joints))
+    t = log.time_s[:least] - log.time_s[0]
+    fitted = np.polynomial.polynomial.polyfit(t, head, 2)
+    return fitted[0], fitted[1]
+
+
+def lean(spec: mujoco.MjSpec, full: mujoco.MjModel, keep_contacts: bool) -> mujoco.MjModel:
+    """The model without what takes no part in its motion; `full` itself where that is not possible exactly."""
+    slim = spec.copy()
+    for body in slim.bodies[1:]:
+        if not body.name:
+            continue
+        same = full.body(body.name)
+        if same.mass[0] > 0:
+            body.explicitinertial = True
+            body.fullinertia = np.full((6, 1), np.nan)
+            body.mass, body.ipos, body.iquat, body.inertia = same.mass[0], same.ipos, same.iquat, same.inertia
+    for geom in list(slim.geoms):
+        if not keep_contacts or (geom.contype == 0 and geom.conaffinity == 0 and not geom.name):
+            slim.delete(geom)
+    for each in [*slim.pairs, *slim.excludes] if not keep_contacts else []:
+        slim.delete(each)
+    used = {geom.meshname for geom in slim.geoms}
+    for mesh in list(slim.meshes):
+        if mesh.name not in used:
+            slim.delete(mesh)
+    try:
+        model = slim.compile()
+    except ValueError:
+        model = copy.copy(full)  # something names what was left out
+    same = all(np.array_equal(getattr(model, k), getattr(full, k)) for k in ("body_mass", "body_inertia", "body_ipos"))
+    if not same or model.nv != full.nv or model.nu != full.nu:
+        model = copy.copy(full)
+    if not keep_contacts:
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
+    return model
+
+
+def _servo_joints(model: mujoco.MjModel, actuators: NDArray, joints: NDArray) -> list[int]:
+    """For each actuator the column of the joint whose position it servoes, -1 where it is no position servo."""
+    found = []
+    for a in actuators:
+        joint = int(model.actuator_trnid[a, 0])
+        servo = model.actuator_biastype[a] == mujoco.mjtBias.mjBIAS_AFFINE and model.actuator_biasprm[a, 1] != 0
+        found.append(list(joints).index(joint) if servo and joint in joints else -1)
+    return found
+
+
+def _find(model: mujoco.MjModel, sort: str, name: str) -> int:
+    found = mujoco.mj_name2id(model, getattr(mujoco.mjtObj, f"mjOBJ_{sort.upper()}"), name)
+    if found < 0:
+        count = model.njnt if sort == "joint" else model.nu
+        names = ", ".join(getattr(model, sort)(i).name for i in range(count))
+        raise UserError(f"log: {sort} {name!r} is not in the MJCF", f"It has: {names}")
+    return found

@@ -1,0 +1,307 @@
+"""System identification over `mujoco.sysid`: what a body's parameters are, how surely, and what the log cannot say.
+
+The library brings parameters, the bounded Gauss-Newton search and the intervals. Added around it: residuals without
+recompilation (`open_loop`), a robust loss, several starts, a held-out part of the log, intervals that count correlated
+residuals once, and the names of what ended on a bound or cannot be told apart.
+"""
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from mujoco import sysid
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from calibration.open_loop import OpenLoop
+from calibration.parameters import Parameter, to_sysid
+from calibration.signals import Array, Log, noise
+from robot_wm.contracts.errors import UserError
+
+_STEP = 1e-6  # of the finite differences, in units of each parameter's scale
+_CONVERGED = 3e-5  # largest last step, in the same units
+_ROBUST = 3.0  # residuals beyond this many robust deviations pull linearly, not quadratically
+_UNSURE = 0.5  # a 95 % interval wider than this share of the value, either side, says that the log is silent about it
+_TWINS = 0.98  # correlation of two estimates beyond which the log cannot tell them apart
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to search.
+
+    Attributes:
+        fit_share: share of the log, from its beginning, that is fitted; the rest is held out.
+        starts: one from the MJCF's values; more are spread over the bounds and refined if they beat it.
+        segment_s: longest open-loop stretch; 0 leaves the log whole.
+        settle_s: start of each stretch left out of the residual, while errors of the start state die away.
+        iterations: most Gauss-Newton steps of a search.
+        robust: outliers pull linearly.
+    """
+
+    fit_share: float = 0.6
+    starts: int = 1
+    segment_s: float = 0.0
+    settle_s: float = 0.1
+    iterations: int = 60
+    robust: bool = True
+
+
+class Estimate(NamedTuple):
+    """One identified parameter, in its own unit."""
+
+    name: str
+    value: float
+    nominal: float
+    interval: float  # half-width of the 95 % interval
+    unit: str
+    bound: str  # "low", "high" or ""
+    identifiable: bool
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What the log says.
+
+    Attributes:
+        estimates: one per parameter.
+        confused: groups of parameters that this log cannot separate.
+        rmse: open-loop RMSE [rad or m] over all joints: `before`, `after` (fitted part), and on the held-out part
+            `held_out_before`, `held_out`, `held_out_command` (the command itself as prediction).
+        held_out_J: the held-out RMSE per joint.
+        starts: objective and values that every start ended at.
+        outliers: share of the samples that the robust loss discounts.
+        wall_s: how long the search took.
+    """
+
+    parameters: tuple[Parameter, ...]
+    estimates: tuple[Estimate, ...]
+    confused: tuple[tuple[str, ...], ...]
+    rmse: dict[str, float]
+    held_out_J: Array
+    starts: tuple[tuple[float, Array], ...]
+    outliers: float
+    wall_s: float
+    covariance: Array = field(repr=False)
+
+    @property
+    def values(self) -> Array:
+        return np.array([e.value for e in self.estimates])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person must know before trusting the numbers."""
+        lines = [f"{e.name} ended on its {e.bound} bound ({e.value:.4g} {e.unit})" for e in self.estimates if e.bound]
+        silent = [e.name for e in self.estimates if not e.identifiable and not e.bound]
+        if silent:
+            lines.append(f"the log says too little about: {', '.join(silent)}")
+        return lines + [f"the log cannot separate {' and '.join(group)}" for group in self.confused]
+
+
+class _Huber:
+    """mujoco.minimize's norm for residuals in units of their own deviation."""
+
+    def __init__(self, beyond: float):
+        self._beyond = beyond
+
+    def value(self, r: Array) -> float:
+        size, d = np.abs(r), self._beyond
+        return float(np.where(size <= d, 0.5 * r * r, d * (size - 0.5 * d)).sum())
+
+    def grad_hess(self, r: Array, proj: Array) -> tuple[Array, Array]:
+        weight = np.minimum(1.0, self._beyond / np.maximum(np.abs(r), 1e-12))
+        return proj.T @ (weight * r), proj.T @ (weight * proj)
+
+
+class _Problem:
+    """Residuals of one part of the log, as `mujoco.sysid.optimize` wants them."""
+
+    def __init__(self, loop: OpenLoop, config: FitConfig):
+        self.loop, self.scale = loop, np.array([p.scale for p in loop.parameters])
+        rows = loop.log.rows(loop.rows)
+        began = np.concatenate([np.full(len(s.rows), s.start_s) for s in loop._segments])
+        self.use_MJ = loop.valid() & (rows.time_s - began >= config.settle_s)[:, None]
+        self.sigma_J = noise(loop.log)
+
+    def residual(self, x: Array, _: sysid.ParameterDict) -> tuple[list[Array], list, list]:
+        columns = x.reshape(len(self.scale), -1).T * self.scale
+        error = (self.loop.measured() - self.loop.predict(columns).position_CMJ) / self.sigma_J
+        return [error[:, self.use_MJ].T if x.ndim > 1 else error[0, self.use_MJ]], [], []
+
+    def rmse(self, values_P: Array) -> Array:
+        """Per joint, with the settling time left out."""
+        error = self.loop.measured() - self.loop.predict(values_P).position_CMJ[0]
+        return np.sqrt(np.where(self.use_MJ, error**2, 0).sum(axis=0) / np.maximum(self.use_MJ.sum(axis=0), 1))
+
+    def rescale(self, values_P: Array) -> float:
+        """Take each joint's deviation from what is left at these values; returns the share of outliers."""
+        error = self.loop.measured() - self.loop.predict(values_P).position_CMJ[0]
+        outliers = 0
+        for j in range(error.shape[1]):
+            left = error[self.use_MJ[:, j], j]
+            if len(left):
+                self.sigma_J[j] = max(float(np.median(np.abs(left))) / 0.6745, 1e-6)
+                outliers += int((np.abs(left) > 5 * self.sigma_J[j]).sum())
+        return outliers / max(int(self.use_MJ.sum()), 1)
+
+
+def identify(
+    spec: mujoco.MjSpec,
+    log: Log,
+    parameters: Sequence[Parameter],
+    config: FitConfig | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Identified:
+    """Fit the parameters to the first part of a log and judge them on the rest.
+
+    Raises:
+        UserError: no parameters, or a log and MJCF that do not belong together.
+    """
+    config = config or FitConfig()
+    if not parameters:
+        raise UserError("nothing to identify", "Name at least one parameter, such as armature of each joint")
+    began = time.monotonic()
+    fitted, held_out = log.split(config.fit_share) if config.fit_share < 1 else (log, None)
+    longest = config.segment_s or np.inf
+    problem = _Problem(OpenLoop(spec, fitted, parameters, longest), config)
+    found, starts, outliers = _search(problem, parameters, config, seed, say)
+    if not problem.loop.uses_contact_rightly(found[0]):
+        say("contacts occur at the identified values: fitting again with contacts simulated")
+        problem = _Problem(OpenLoop(spec, fitted, parameters, longest, contact=True), config)
+        found, starts, outliers = _search(problem, parameters, config, seed, say)
+    values, jacobian = found
+    estimates, confused, covariance = _judge(problem, parameters, values, jacobian)
+    nominal = np.array([p.nominal for p in parameters])
+    rmse = {"before": _mean(problem.rmse(nominal)), "after": _mean(problem.rmse(values))}
+    held_out_J = np.zeros(0)
+    if held_out is not None:
+        judge = _Problem(OpenLoop(spec, held_out, parameters, longest, problem.loop.contact), config)
+        held_out_J = judge.rmse(values)
+        rmse |= {"held_out_before": _mean(judge.rmse(nominal)), "held_out": _mean(held_out_J)}
+        if held_out.command_NU.shape == held_out.position_NJ.shape:
+            rmse["held_out_command"] = float(np.sqrt(((held_out.command_NU - held_out.position_NJ) ** 2).mean()))
+    wall_s = time.monotonic() - began
+    return Identified(
+        tuple(parameters), estimates, confused, rmse, held_out_J, tuple(starts), outliers, wall_s, covariance
+    )
+
+
+def _search(
+    problem: _Problem, parameters: Sequence[Parameter], config: FitConfig, seed: int, say: Callable[[str], None]
+) -> tuple[tuple[Array, Array], list[tuple[float, Array]], float]:
+    """Best values with their Jacobian, where every start ended, and the share of outliers."""
+    ends: list[tuple[float, Array]] = []
+    jacobian = np.zeros((0, len(parameters)))
+    for i, start in enumerate(_starts(parameters, config.starts, seed)):
+        values, jacobian, objective = _descend(problem, parameters, start, config, quick=config.robust)
+        ends.append((objective, values))
+        say(f"start {i + 1} of {config.starts}: objective {objective:.4g}")
+    outliers = 0.0
+    best = min(ends, key=lambda end: end[0])[1]
+    if config.robust or config.starts > 1:
+        outliers = problem.rescale(best)
+        best, jacobian, _ = _descend(problem, parameters, best, config)
+    return (best, jacobian), ends, outliers
+
+
+def _starts(parameters: Sequence[Parameter], count: int, seed: int) -> list[Array]:
+    """The MJCF's values first, then a scrambled Sobol set over the bounds, geometric where they are positive."""
+    low, high = np.array([p.low for p in parameters]), np.array([p.high for p in parameters])
+    starts = [np.array([p.nominal for p in parameters])]
+    if count > 1:
+        power = int(np.ceil(np.log2(count)))
+        for share in qmc.Sobol(len(parameters), seed=seed).random_base2(power)[: count - 1]:
+            share = 0.1 + 0.8 * share
+            straight = low + share * (high - low)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                starts.append(np.where(low > 0, low * (high / low) ** share, straight))
+    return starts
+
+
+def _descend(
+    problem: _Problem, parameters: Sequence[Parameter], start: Array, config: FitConfig, quick: bool = False
+) -> tuple[Array, Array, float]:
+    options: dict[str, Any] = {"norm": _Huber(_ROBUST)} if config.robust and not quick else {}
+    found, result = sysid.optimize(
+        to_sysid(parameters, problem.loop.full, start),
+        problem.residual,
+        optimizer="mujoco",
+        verbose=False,
+        x_scale="jac",
+        eps=_STEP,
+        xtol=30 * _CONVERGED if quick else _CONVERGED,
+        max_iters=config.iterations,
+        output=io.StringIO(),
+        **options,
+    )
+    return found.as_vector() * problem.scale, result.jac, float(result.extras["objective"][-1])
+
+
+def _judge(
+    problem: _Problem, parameters: Sequence[Parameter], values: Array, jacobian: Array
+) -> tuple[tuple[Estimate, ...], tuple[tuple[str, ...], ...], Array]:
+    """Intervals, bounds, and what cannot be told apart, from the Jacobian at the optimum."""
+    error = (problem.loop.measured() - problem.loop.predict(values).position_CMJ[0]) / problem.sigma_J
+    residual = np.clip(error[problem.use_MJ], -_ROBUST, _ROBUST)
+    on_low = np.array(
+        [v - p.low <= 1e-3 * (p.high - p.low) for v, p in zip(values, parameters, strict=True)]
+    )
+    on_high = np.array([p.high - v <= 1e-3 * (p.high - p.low) for v, p in zip(values, parameters, strict=True)])
+    free = ~(on_low | on_high) & (np.linalg.norm(jacobian, axis=0) > 0)
+    interval = np.full(len(values), np.inf)
+    covariance = np.full((len(values), len(values)), np.nan)
+    if free.any():
+        inflation = _repeats(np.where(problem.use_MJ, error, 0.0))
+        sigma, half = sysid.calculate_intervals([residual], jacobian[:, free])
+        interval[free] = half * np.sqrt(inflation) * problem.scale[free]
+        covariance[np.ix_(free, free)] = sigma * inflation * np.outer(problem.scale[free], problem.scale[free])
+    estimates = tuple(
+        Estimate(
+            p.name, float(v), p.nominal, float(w), p.unit, "low" if lo else "high" if hi else "",
+            bool(w < _UNSURE * max(abs(v), 0.05 * (p.high - p.low))),
+        )
+        for p, v, w, lo, hi in zip(parameters, values, interval, on_low, on_high, strict=True)
+    )  # fmt: skip
+    return estimates, _confused(parameters, covariance, free), covariance
+
+
+def _repeats(error_MJ: Array) -> float:
+    """How many samples in a row say the same: the integrated autocorrelation time of the residuals [samples]."""
+    times = []
+    for column in error_MJ.T:
+        centred = column - column.mean()
+        power = np.abs(np.fft.rfft(centred, 2 * len(centred))) ** 2
+        correlation = np.fft.irfft(power)[: len(centred)] / max(float(centred @ centred), 1e-12)
+        ends = np.flatnonzero(correlation < 0.05)
+        times.append(1 + 2 * correlation[1 : ends[0]].sum() if len(ends) else len(centred))
+    return max(1.0, float(np.median(times)))
+
+
+def _confused(parameters: Sequence[Parameter], covariance: Array, free: NDArray) -> tuple[tuple[str, ...], ...]:
+    """Groups of parameters whose estimates move together: their sum or ratio is known, the single values are not."""
+    names = [p.name for p, f in zip(parameters, free, strict=True) if f]
+    inner = covariance[np.ix_(free, free)]
+    deviation = np.sqrt(np.maximum(np.diag(inner), 1e-300))
+    linked = np.abs(inner / np.outer(deviation, deviation)) > _TWINS
+    groups, seen = [], set()
+    for i in range(len(names)):
+        if i in seen:
+            continue
+        group, queue = {i}, [i]
+        while queue:
+            for j in np.flatnonzero(linked[queue.pop()]):
+                if int(j) not in group:
+                    group.add(int(j))
+                    queue.append(int(j))
+        seen |= group
+        if len(group) > 1:
+            groups.append(tuple(names[j] for j in sorted(group)))
+    return tuple(groups)
+
+
+def _mean(rmse_J: Array) -> float:
+    return float(np.sqrt((rmse_J**2).mean()))
