@@ -1,6 +1,7 @@
 """Frames of a simulation, and where its camera stands."""
 
 import atexit
+import functools
 import threading
 import time
 from collections.abc import Sequence
@@ -119,19 +120,29 @@ def draw(model: mujoco.MjModel, cameras: Sequence[Camera], qpos_FQ: NDArray[np.f
 
 def world_to_camera(model: mujoco.MjModel, data: mujoco.MjData, camera: Camera) -> NDArray[np.float64]:
     """`T_cam_world` (4, 4): world points [m] into the camera's frame: x right, y down, z along the view (OpenCV)."""
-    if camera.position_m is None:
-        index = model.camera(camera.name).id
-        position, R_world_gl = data.cam_xpos[index], data.cam_xmat[index].reshape(3, 3)
-    else:
-        position, target = np.asarray(camera.position_m), np.asarray(camera.target_m)
-        back = (position - target) / np.linalg.norm(position - target)
-        right = np.cross([0.0, 0.0, 1.0], back)
-        right /= np.linalg.norm(right)
-        R_world_gl = np.column_stack([right, np.cross(back, right), back])
+    if camera.position_m is not None:
+        return _placed(camera)
+    index = model.camera(camera.name).id
+    return _inverse(data.cam_xpos[index], data.cam_xmat[index].reshape(3, 3))
+
+
+@functools.lru_cache(maxsize=64)
+def _placed(camera: Camera) -> NDArray[np.float64]:
+    """The same for a camera that stands in the world; asked for at every frame, so kept."""
+    position, target = np.asarray(camera.position_m), np.asarray(camera.target_m)
+    back = (position - target) / np.linalg.norm(position - target)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    T_cam_world = _inverse(position, np.column_stack([right, np.cross(back, right), back]))
+    T_cam_world.flags.writeable = False
+    return T_cam_world
+
+
+def _inverse(position: NDArray[np.float64], R_world_gl: NDArray[np.float64]) -> NDArray[np.float64]:
     R_cam_world = (R_world_gl @ _OPENCV_FROM_OPENGL).T
-    T = np.eye(4)
-    T[:3, :3], T[:3, 3] = R_cam_world, -R_cam_world @ position
-    return T
+    T_cam_world = np.eye(4)
+    T_cam_world[:3, :3], T_cam_world[:3, 3] = R_cam_world, -R_cam_world @ position
+    return T_cam_world
 
 
 def _view(model: mujoco.MjModel, camera: Camera) -> mujoco.MjvCamera:

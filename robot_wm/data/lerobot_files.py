@@ -99,7 +99,7 @@ def write_file(
     with ExitStack() as stack:
         clips = {
             key: stack.enter_context(
-                video.Encoder(_made(path / _VIDEO.format(video_key=key, **place)), f.shape[:2], form.fps)
+                video.Encoder(_made(path / _VIDEO.format(video_key=key, **place)), (f.shape[0], f.shape[1]), form.fps)
             )
             for key, f in form.features.items()
             if f.is_video

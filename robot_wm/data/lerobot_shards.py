@@ -84,6 +84,8 @@ class LeRobotShards:
             ]
             lerobot_files.write_metadata(self.path, self._format, rows, list(self._tasks))
         shutil.rmtree(self.path / _SHARDS, ignore_errors=True)
+        for file in self.path.rglob(".*"):  # half-written, by a process that was killed
+            file.unlink(missing_ok=True)
         return read_episode_rows(self.path)
 
     def _checked(self, index: int, episode: Episode) -> Episode:
