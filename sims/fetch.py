@@ -79,7 +79,12 @@ class FetchSimulation(Simulation):
         self._observation = observation["observation"]
         self._reference_U = np.zeros(self.command.dim)
 
-    def step(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+    @property
+    def substeps(self) -> int:
+        """One: the environment takes a command for a whole period."""
+        return 1
+
+    def step(self, command_U: NDArray[np.float64], late: int = 0) -> NDArray[np.float64]:
         """One environment step; returns the applied command, (U,)."""
         applied_U = self._clip(command_U)
         action = np.zeros(4)

@@ -8,7 +8,7 @@ import mujoco.rollout
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.embodiment import Camera, Embodiment
 from robot_wm.contracts.errors import UserError
 from sims import actuation
 from sims.render import Renderer, world_to_camera
@@ -26,6 +26,7 @@ class Simulation:
         command: the command space that follows from it and from the MJCF.
         proprio_names: entries of `proprio()`: joint positions, then joint velocities.
         has_object: whether there is a thing to push about.
+        camera: what `frame` sees through: the embodiment's, until another is asked for.
         model, data: MuJoCo's own, for whoever needs more than this class offers.
     """
 
@@ -48,7 +49,8 @@ class Simulation:
         """What every kind of body needs: the end effector, the camera, room for the last command."""
         self._end_effector = _end_effector(self.model, self.embodiment.end_effector)
         self._object_body: int | None = None
-        self._renderer = Renderer(self.model, self.embodiment.camera)
+        self.camera = self.embodiment.camera
+        self._renderer = Renderer(self.model, self.camera)
         self._reference_U = np.zeros(self.command.dim)
         self._rollout_data: list[mujoco.MjData] = []
 
@@ -67,15 +69,32 @@ class Simulation:
         self.data.ctrl[self._actuators] = self._reference_U
         mujoco.mj_forward(self.model, self.data)
 
-    def step(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+    def look_through(self, camera: Camera) -> None:
+        """See through another camera from now on."""
+        self._renderer.close()
+        self.camera = camera
+        self._renderer = Renderer(self.model, camera)
+
+    @property
+    def substeps(self) -> int:
+        """Into how many parts of a control period a command can come late."""
+        return self._substeps
+
+    def step(self, command_U: NDArray[np.float64], late: int = 0) -> NDArray[np.float64]:
         """Advance by one control period; returns the command that was applied, (U,), clipped to the limits.
+
+        Args:
+            command_U: in the command space, (U,).
+            late: for so many of the `substeps` the command before stays in force.
 
         Raises:
             UserError: the body became unstable.
         """
         applied_U = self._clip(command_U)
+        if late:
+            mujoco.mj_step(self.model, self.data, nstep=late)
         self.data.ctrl[self._actuators] = applied_U
-        mujoco.mj_step(self.model, self.data, nstep=self._substeps)
+        mujoco.mj_step(self.model, self.data, nstep=self._substeps - late)
         mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves body positions one substep behind the joints
         if self.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
             raise UserError(
@@ -127,7 +146,7 @@ class Simulation:
 
     def to_camera(self, point_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """A point of the world [m] in the camera's frame: x right, y down, z along the view."""
-        T_cam_world = world_to_camera(self.model, self.data, self.embodiment.camera)
+        T_cam_world = world_to_camera(self.model, self.data, self.camera)
         return T_cam_world[:3, :3] @ point_m + T_cam_world[:3, 3]
 
     @property
