@@ -35,6 +35,11 @@ STAGES: dict[str, Stage] = {
         "Your own video (a file, a folder, a LeRobot dataset) as a dataset without actions",
         "robot-wm ingest data=videos/kitchen.mp4",
     ),
+    "inspect": Stage(
+        "deploy.stages.inspect", "inspect", "InspectConfig",
+        "What is in a dataset and what is wrong with it: a table, and a page with pictures and ranges",
+        "robot-wm inspect runs/ingest/RUN",
+    ),
     "pretrain": Stage(
         "robot_wm.stages.pretrain", "pretrain", "PretrainConfig",
         "Labeler and world model from video without actions",
@@ -70,6 +75,11 @@ STAGES: dict[str, Stage] = {
         "All stages at a small size, from video to a report of the Fetch arm under control",
         "robot-wm demo video=path/to/your/video.mp4",
     ),
+    "robots": Stage(
+        "sims.stages.robots", "show", "RobotsConfig",
+        "Which robots can be simulated by name; or one of them, with joints, limits and a picture",
+        "robot-wm robots panda",
+    ),
     "bench": Stage(
         "deploy.bench.bench", "bench", "BenchConfig",
         "A measurement with targets, machine, versions and seed",
@@ -87,6 +97,8 @@ _EXTRAS = {
         ("hydra", "omegaconf", "rich", "pyarrow", "av", "cv2", "scipy", "matplotlib", "jinja2", "PIL"), "train"
     ),
 }
+
+_WORDS = {"bench": "benchmark", "inspect": "data", "robots": "robot"}  # the key that a word without = is the value of
 
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -184,12 +196,15 @@ def _parse(words: list[str]) -> Request:
 
 
 def _overrides(name: str, request: Request) -> list[str]:
-    extra = []
-    if name == "bench":
-        extra = [f"benchmark={word}" for word in request.words[:1]] + (["json=true"] if request.json else [])
+    extra = [f"{_WORDS[name]}={word}" for word in request.words[:1] if name in _WORDS]
+    if name == "bench" and request.json:
+        extra.append("json=true")
     elif request.json:
         raise UserError(f"--json is no option of {name}", "Only bench takes it")
-    left = request.words[1:] if name == "bench" else request.words
+    if name == "robots" and request.config_dirs:
+        quoted = ["'" + str(folder).replace("'", "\\'") + "'" for folder in request.config_dirs]
+        extra.append(f"folders=[{','.join(quoted)}]")
+    left = request.words[1:] if name in _WORDS else request.words
     if left:
         raise UserError(f"argument {left[0]!r} is not key=value", f"See robot-wm {name} --help")
     return request.overrides + extra

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import robot_wm
+from robot_wm.contracts.config import configs_dir
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w]*):(?: +(?P<value>[^#\s].*?))?(?:\s+#\s*(?P<comment>.*))?$")
 _DEFAULT = re.compile(
@@ -26,12 +26,6 @@ class Key(NamedTuple):
     def shown(self) -> str:
         """As it would be typed; a group of keys has no value of its own."""
         return f"{self.name}={self.default}" if self.default else self.name
-
-
-def configs_dir() -> Path:
-    """The shipped configs: inside the package when installed from a wheel, beside it in a checkout."""
-    package = Path(robot_wm.__file__).resolve().parent
-    return next((p for p in (package / "configs", package.parent / "configs") if p.is_dir()), package / "configs")
 
 
 def choices(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from robot_wm.contracts.embodiment import CommandSpace, Embodiment
+from robot_wm.contracts.embodiment import CommandSpace, Embodiment, Interface
 from robot_wm.contracts.errors import UserError
 
 _SHOWN = 24
@@ -87,15 +87,15 @@ def _check(embodiment: Embodiment, model: mujoco.MjModel, index: int) -> None:
             f"actuator {name!r} has no ctrlrange, so the limits of its commands are unknown",
             f'Add ctrlrange="LOW HIGH" to it in the MJCF (or inheritrange="1" to take the range of joint {joint!r})',
         )
-    kind = _kind(model, index)
-    if kind != embodiment.interface:
+    found = kind(model, index)
+    if found != embodiment.interface:
         raise UserError(
-            f"actuator {name!r} takes a {kind.replace('_', ' ')} but the interface is {embodiment.interface}",
-            f"Set interface: {kind}, or change the actuator in the MJCF (<position>, <velocity>, <motor>)",
+            f"actuator {name!r} takes a {found.replace('_', ' ')} but the interface is {embodiment.interface}",
+            f"Set interface: {found}, or change the actuator in the MJCF (<position>, <velocity>, <motor>)",
         )
 
 
-def _kind(model: mujoco.MjModel, index: int) -> str:
+def kind(model: mujoco.MjModel, index: int) -> Interface:
     """What an actuator's control means: MuJoCo's <position>, <velocity> and <motor> differ only in their bias."""
     if model.actuator_biastype[index] != mujoco.mjtBias.mjBIAS_AFFINE:
         return "joint_torque"

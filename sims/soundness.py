@@ -8,8 +8,8 @@ import numpy as np
 
 from sims.arms import ARM_GROUP
 from sims.motion import InverseKinematics
-from sims.render import world_to_camera
 from sims.scenes import Scene
+from sims.viewpoints import in_view
 
 _REACHED_M = 0.03  # a corner of the workspace counts as reached from here
 _STEPS, _STEPS_FROM_HOME = 60, 200  # of inverse kinematics, from the last corner and from the home pose
@@ -73,10 +73,7 @@ def _blind(scene: Scene) -> list[str]:
     for camera in scene.cameras:
         on_wrist = camera.position_m is None and model.body(model.camera(camera.name).bodyid[0]).name == "tool"
         points = data.site("hand").xpos[None] if on_wrist else corners
-        T_cam_world = world_to_camera(model, data, camera)
-        x, y, z = T_cam_world[:3, :3] @ points.T + T_cam_world[:3, 3:]
-        tangent = np.tan(np.radians(camera.fovy_deg / 2))
-        seen = (z > 0) & (np.maximum(abs(x), abs(y)) < tangent * z)
+        seen = in_view(model, data, camera, points)
         if seen.mean() < _SEEN_SHARE:
             faults.append(f"camera {camera.name} sees {seen.sum()} of {len(points)} points of the workspace")
     return faults

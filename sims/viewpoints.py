@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.embodiment import Camera
 from sims.looks import pick
+from sims.render import world_to_camera
 from sims.things import add_swing
 
 NAMES = ("front", "second", "third")
@@ -47,6 +48,17 @@ def add_cameras(
         place = _static if kind == "static" else _moving
         cameras.append(place(spec, name, aside, rng.uniform(0.2, 1.1), half, size, rng))
     return tuple(cameras)
+
+
+def in_view(
+    model: mujoco.MjModel, data: mujoco.MjData, camera: Camera, points_m: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which points of the world, (N, 3), lie in the camera's picture; what stands in between does not count."""
+    T_cam_world = world_to_camera(model, data, camera)
+    x, y, z = T_cam_world[:3, :3] @ points_m.T + T_cam_world[:3, 3:]
+    fovy_deg = camera.fovy_deg if camera.position_m is not None else float(model.camera(camera.name).fovy[0])
+    top = np.tan(np.radians(fovy_deg / 2)) * z
+    return (z > 0) & (np.abs(y) < top) & (np.abs(x) < top * camera.width / camera.height)
 
 
 def look_at(position: NDArray[np.float64], target: NDArray[np.float64], up: NDArray[np.float64] = _UP) -> Any:

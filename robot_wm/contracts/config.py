@@ -4,6 +4,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -11,6 +12,12 @@ import numpy as np
 from robot_wm.contracts.errors import UserError
 
 T = TypeVar("T")
+
+
+def configs_dir() -> Path:
+    """The shipped configs: inside the package when installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next((p for p in (package / "configs", package.parent / "configs") if p.is_dir()), package / "configs")
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:

@@ -15,11 +15,57 @@ Interface = Literal["joint_position", "joint_velocity", "joint_torque", "end_eff
 
 
 @dataclass(frozen=True)
+class Servos:
+    """A servo for every hinge and slide joint, instead of whatever actuators the model file has or lacks.
+
+    Each joint's gains follow from the inertia that it moves in the start pose, so that one pair of numbers suits a hand
+    and a humanoid. Where nothing floats, gravity is compensated, as the controllers of such robots do.
+
+    Attributes:
+        frequency_hz: of a joint on its position servo.
+        damping_ratio: 1 is critical.
+        top_speed: largest command of a velocity interface [rad/s or m/s].
+    """
+
+    frequency_hz: float = 6.0
+    damping_ratio: float = 1.0
+    top_speed: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not min(self.frequency_hz, self.damping_ratio, self.top_speed) > 0:
+            raise UserError(f"mjcf.servos is {self}", "All of its values must be positive")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A named point fixed to a body, in that body's frame."""
+
+    body: str
+    position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class Mjcf:
-    """Where the model file is: `path` alone, or `path` inside an installed `package`."""
+    """Where the model file (MJCF or URDF) is, and what to change in it to have a body that can be commanded and seen.
+
+    Attributes:
+        path: of the file; inside `package` when that is given.
+        package: an installed Python package that carries the file. Two names stand for more: `mujoco_menagerie`, whose
+            robots live under MENAGERIE_ROOT or in that package's cache, and `procedural`, whose path is a seed.
+        keep: bodies of the world to keep, each with all that hangs on it; empty keeps all.
+        fixed_base: a floating base stays where it starts.
+        servos: see there; None keeps the file's own actuators.
+        sites: points to add, by name: what the end effector may be.
+        room: add a floor below the body and a light where the file has none.
+    """
 
     path: str
     package: str | None = None
+    keep: tuple[str, ...] = ()
+    fixed_base: bool = False
+    servos: Servos | None = None
+    sites: dict[str, Site] = field(default_factory=dict)
+    room: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,9 +170,12 @@ class Embodiment:
         """SHA-256 of the embodiment's values: a checkpoint of another body is recognised by it.
 
         The MJCF counts by its path here, because not everyone who reads an embodiment can see the file. Its content
-        counts where a stage simulates the body: there the file is an input of the run.
+        counts where a stage simulates the body: there the file is an input of the run. Changes to it that are not
+        asked for do not count either, so that a body keeps its digest when a version brings new ones.
         """
-        return hashlib.sha256(json.dumps(to_mapping(self), sort_keys=True).encode()).hexdigest()
+        values = to_mapping(self)
+        values["mjcf"] = {k: v for k, v in values["mjcf"].items() if v or k in ("path", "package")}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,146 @@
+"""robots: which bodies there are, what they take, and how they look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from robot_wm import console
+from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.files import write_atomic
+from sims import catalog, drafting, menagerie, pictures, robots, scenes, soundness
+
+_ARMS, _COLUMNS, _BODY_COLUMNS = 24, 6, 4
+_SHEETS = ("bodies", "arms")
+
+
+@dataclass(frozen=True)
+class RobotsConfig:
+    """What to show; `folders` are the user's own, from --config-dir."""
+
+    robot: str | None = None
+    out: str = "robots"
+    size: int = 320
+    sheet: str | None = None
+    yaml: str | None = None
+    download: bool = False
+    folders: tuple[str, ...] = ()
+
+
+def show(config: RobotsConfig) -> Path | None:
+    """Print a table of all robots, or one in detail, or draw a sheet; returns the picture, if one was drawn.
+
+    Raises:
+        UserError: an unknown robot or sheet, a package or download that is missing, or a faulty model.
+    """
+    if config.size < 1:
+        raise UserError(f"robots: size is {config.size}", "It must be positive")
+    folders = [Path(folder) for folder in config.folders]
+    if config.sheet:
+        return _sheet(config, folders)
+    if not config.robot:
+        _table(folders)
+        return None
+    if config.download:
+        kind, _, rest = config.robot.partition("/")
+        if kind != catalog.MENAGERIE or not rest:
+            raise UserError(f"robots: {config.robot} cannot be downloaded", "Only menagerie/NAME can")
+        console.say(f"in {menagerie.download(rest.partition('/')[0])}")
+    return _detail(config, catalog.find(config.robot, folders))
+
+
+def _table(folders: Sequence[Path]) -> None:
+    rows = []
+    for name, path in catalog.named(folders).items():
+        body = catalog.read(path)
+        missing = catalog.missing(body)
+        if missing:
+            rows.append([name, "", "", missing])
+            continue
+        with robots.load(body) as simulation:
+            command = simulation.command
+            rows.append([name, str(_movable(simulation.model)), f"{command.dim} × {command.interface}", _source(body)])
+    console.table("Robots", ["name", "joints", "commands", "from"], rows)
+    others = menagerie.names()
+    console.say(
+        f"menagerie/NAME: {len(others)} robots of MuJoCo Menagerie ({', '.join(others[:6])}, …)"
+        if others
+        else "menagerie/NAME: robots of MuJoCo Menagerie, after pip install mujoco-menagerie"
+    )
+    console.say("procedural/SEED: an arm that is drawn at random. Or a path to your own MJCF, URDF or yaml.")
+
+
+def _detail(config: RobotsConfig, embodiment: Embodiment) -> Path:
+    with robots.load(embodiment) as simulation:
+        command, model = simulation.command, simulation.model
+        x, y, z = simulation.end_effector().tolist()
+        console.say(
+            f"{embodiment.name}: {_source(embodiment)}; {embodiment.end_effector} at home at"
+            f" ({x:.3f}, {y:.3f}, {z:.3f}) m; {embodiment.control_rate_hz:g} commands/s, {embodiment.frame_skip} per"
+            f" model step of {embodiment.step_s:g} s"
+        )
+        rows = [
+            [name, f"{low:.4g}", f"{high:.4g}", f"{step:.4g}"]
+            for name, low, high, step in zip(command.names, command.low, command.high, command.max_step, strict=True)
+        ]
+        console.table(
+            f"Commands: {command.interface} [{command.unit}]", ["name", "low", "high", "largest change"], rows
+        )
+        console.table("Joints", ["name", "kind", "low", "high", "driven"], _joints(model))
+        size = config.size
+        path = Path(config.out) / f"{embodiment.name}.png"
+        pictures.save(simulation.frame(size, size), path)
+    if config.yaml:
+        place = Path(config.yaml)
+        write_atomic(place, drafting.to_yaml(embodiment, place).encode())
+        console.say(f"embodiment: {place}")
+    return path
+
+
+def _joints(model: mujoco.MjModel) -> list[list[str]]:
+    driven, rows = _driven(model), []
+    for i in range(model.njnt):
+        kind = mujoco.mjtJoint(model.jnt_type[i]).name.removeprefix("mjJNT_").lower()
+        low, high = (f"{v:.4g}" for v in model.jnt_range[i]) if model.jnt_limited[i] else ("", "")
+        rows.append([model.joint(i).name or f"number {i}", kind, low, high, "yes" if i in driven else ""])
+    return rows
+
+
+def _driven(model: mujoco.MjModel) -> set[int]:
+    through_joint = model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
+    return set(model.actuator_trnid[through_joint, 0].tolist())
+
+
+def _movable(model: mujoco.MjModel) -> int:
+    return int(np.isin(model.jnt_type, (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)).sum())
+
+
+def _source(embodiment: Embodiment) -> str:
+    return embodiment.environment or embodiment.mjcf.package or embodiment.mjcf.path
+
+
+def _sheet(config: RobotsConfig, folders: Sequence[Path]) -> Path:
+    if config.sheet not in _SHEETS:
+        raise UserError(f"robots: sheet is {config.sheet!r}", f"Choose one of: {', '.join(_SHEETS)}")
+    images, captions = [], []
+    if config.sheet == "arms":
+        for seed in console.track(range(_ARMS), "arms"):
+            scene = scenes.sample(seed)
+            images.append(pictures.overview(scene, config.size))
+            sound = "" if not soundness.check(scene, seconds=2.0) else " (faulty)"
+            captions.append(f"{seed}: {len(scene.arm.kinds)} joints, {scene.arm.tool.kind}{sound}")
+    else:
+        for name, path in console.track(list(catalog.named(folders).items()), "bodies"):
+            body = catalog.read(path)
+            if catalog.missing(body):
+                console.say(f"{name} is left out: {catalog.missing(body)}")
+                continue
+            with robots.load(body) as simulation:
+                images.append(simulation.frame(config.size, config.size))
+                captions.append(f"{name}: {simulation.command.dim} × {simulation.command.interface}")
+    path = Path(config.out) / f"{config.sheet}.png"
+    pictures.save(pictures.sheet(images, captions, _COLUMNS if config.sheet == "arms" else _BODY_COLUMNS), path)
+    return path
