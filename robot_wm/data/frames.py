@@ -14,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robot_wm import console
-
 _PIECE_BYTES = 1 << 22  # gathering less than this at a time is not worth a thread
 _UPLOAD_BYTES = 1 << 28
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -67,19 +65,18 @@ class Rows:
                 rows = index_N[first:end] - self._offsets[owner]
                 np.take(self._arrays[owner], rows, axis=0, out=out_N[first:end], mode="clip")
 
-    def upload(self, device: torch.device, title: str) -> "DeviceRows":
+    def upload(self, device: torch.device) -> "DeviceRows":
         """All rows on the device, copied piece by piece."""
         words = _words(self.row_bytes)
         rows = torch.empty((len(self), self.row_bytes // words.itemsize), dtype=words, device=device)
         step = max(1, _UPLOAD_BYTES // max(1, self.row_bytes))
-        with console.progress(title, len(self)) as bar, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             for array, offset in zip(self._arrays, self._offsets[:-1], strict=True):
                 for first in range(0, len(array), step):
                     piece = np.ascontiguousarray(array[first : first + step])
                     source = torch.from_numpy(piece).reshape(len(piece), -1).view(torch.uint8).view(words)
                     rows[offset + first : offset + first + len(piece)].copy_(source)
-                    bar.advance(len(piece))
         return DeviceRows(rows, self.shape, _torch_dtype(self.dtype))
 
 

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from robot_wm.contracts.dataset import HAND, OBJECT
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
 from robot_wm.data.augment import Looks, Mirror, recolour
+from robot_wm.data.draws import Draw, Draws, Request
 from robot_wm.data.frames import DeviceRows, Rows
 from robot_wm.data.pack import Pack
 from robot_wm.data.scales import Scales as Scales
 from robot_wm.data.scales import measure, positions
-from robot_wm.data.windows import split, windows
+from robot_wm.data.windows import split
 
 Memory = Literal["auto", "device", "host"]
 Source = Pack | Sequence[Pack]  # of one dataset: its only pack, or one pack per camera
@@ -51,7 +52,6 @@ class ClipSet:
     """Windows of several datasets: on the accelerator where they fit, else read from mapped memory as they are drawn.
 
     Attributes:
-        starts: (W,) first frame of each window, frames being numbered through all packs; ascending.
         length: frames of a window.
         scales: of the targets, over all data.
         motion: flow and moments of each embodiment; targets are divided by those of their own body.
@@ -76,22 +76,14 @@ class ClipSet:
             weights: share of each dataset in a batch, in any unit; by its number of windows if None.
             memory: where the frames are kept: on `device`, in the host's page cache, or wherever they fit.
         """
-        views = [(s,) if isinstance(s, Pack) else tuple(s) for s in sources]
-        for packs in views:
-            if any(not np.array_equal(p.starts, packs[0].starts) for p in packs):
-                raise ValueError(f"cameras {[p.camera for p in packs]} do not show the same moments")
+        views = [_views(source) for source in sources]
         self.packs = [pack for packs in views for pack in packs]
         self.length, self.device = length, torch.device(device)
-        self.scales, self.motion = measure(self.packs, measured_on)
-        offsets = np.cumsum([0] + [len(p.frames_FYXC) for p in self.packs])
-        found = [windows(p, length) + offset for p, offset in zip(self.packs, offsets[:-1], strict=True)]
-        self.starts = torch.as_tensor(np.concatenate(found))
+        self._draws = Draws(views, length, weights)
         if len(self.starts) == 0:
             raise UserError(f"no clip of {length} frames in the data", "Add longer episodes, or lower clip_frames")
-        self._offsets = torch.as_tensor(offsets)
-        self._num_views = torch.as_tensor([len(packs) for packs in views])
-        self._first_pack = self._num_views.cumsum(0) - self._num_views
-        self._weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+        self.scales, self.motion = measure(self.packs, measured_on)
+        self._views = views
         deviations = [self.motion[p.embodiment] for p in self.packs]
         self._motion_P5 = torch.tensor([[m.flow_px, *m.moments] for m in deviations])
         self._hold(memory)
@@ -106,28 +98,45 @@ class ClipSet:
         self._frames, self._flow = Rows([p.frames_FYXC for p in self.packs]), Rows([p.flow_F for p in self.packs])
         self._on_device: tuple[DeviceRows, DeviceRows] | None = None
         if memory == "device" or (memory == "auto" and _fits(self._frames, self._flow, self.device)):
-            self._on_device = (
-                self._frames.upload(self.device, "frames to the accelerator"),
-                self._flow.upload(self.device, "flow to the accelerator"),
-            )
+            self._on_device = self._frames.upload(self.device), self._flow.upload(self.device)
 
     def _start_afresh(self) -> None:
         self.waited_s = 0.0
-        self._bounds = torch.searchsorted(self.starts, self._offsets)  # (P + 1,) first window of each pack
-        self._ahead = Ahead(self._draw, self._send)
+        self._ahead = Ahead(self._draws.draw, self._send)
 
     def keep(self, chosen_F: NDArray[np.bool_]) -> "ClipSet":
         """The same set, over the same memory, restricted to the windows that start on the chosen frames (F,)."""
         part = copy(self)
-        part.starts = self.starts[torch.as_tensor(chosen_F)[self.starts]]
+        part._draws = self._draws.keep(chosen_F)
         part._start_afresh()
         return part
 
     @property
+    def starts(self) -> Tensor:
+        """(W,) first frame of each window, frames being numbered through all packs; ascending."""
+        return self._draws.starts
+
+    @property
     def windows_per_source(self) -> list[int]:
         """How many windows each dataset has."""
-        first = self._bounds[self._first_pack]
-        return (torch.cat([first[1:], self._bounds[-1:]]) - first).tolist()
+        return self._draws.counts.tolist()
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What each dataset contributes; JSON."""
+        counts, weights = self.windows_per_source, self._draws.weights
+        shares = counts if weights is None else weights.tolist()
+        return [
+            {
+                "embodiment": packs[0].embodiment,
+                "cameras": [pack.camera for pack in packs],
+                "step_s": packs[0].step_s,
+                "clips": count,
+                "share": share / sum(shares),
+                "flow_px": self.motion[packs[0].embodiment].flow_px,
+                "moments": list(self.motion[packs[0].embodiment].moments),
+            }
+            for packs, count, share in zip(self._views, counts, shares, strict=True)
+        ]
 
     @property
     def memory(self) -> str:
@@ -139,17 +148,17 @@ class ClipSet:
 
         With `augment`, each is recoloured as a whole, and mirrored in half of the cases.
         """
-        return self._serve(_Request(size, augment, False), generator)[0]
+        return self._serve(Request(size, augment, False), generator)[0]
 
     def pair(self, size: int, generator: torch.Generator, augment: bool = True) -> tuple[Batch, Batch]:
         """The same moments twice: seen by two cameras where the dataset has several, else by the same one.
 
         The two are recoloured independently, and mirrored together: a world and its mirror image.
         """
-        first, second = self._serve(_Request(size, augment, True), generator)
+        first, second = self._serve(Request(size, augment, True), generator)
         return first, second
 
-    def _serve(self, request: "_Request", generator: torch.Generator) -> list[Batch]:
+    def _serve(self, request: Request, generator: torch.Generator) -> list[Batch]:
         started_s = time.monotonic()
         if self._on_device is None and self.device.type == "cuda":
             draw, fetched, sent = self._ahead.next(request, generator)
@@ -157,40 +166,11 @@ class ClipSet:
             for tensor in (t for pair in fetched for t in pair):
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         else:
-            draw = self._draw(request, generator)
+            draw = self._draws.draw(request, generator)
             fetched = [self._fetch(starts) for starts in draw.starts]
         batches = [self._finish(*parts) for parts in zip(draw.starts, draw.looks, fetched, strict=True)]
         self.waited_s += time.monotonic() - started_s
         return batches
-
-    def _draw(self, request: "_Request", generator: torch.Generator) -> "_Draw":
-        """Everything random about a batch."""
-        size = request.size
-        if self._weights is None:
-            chosen = torch.randint(len(self.starts), (size,), generator=generator)
-        else:
-            count = torch.as_tensor(self.windows_per_source)
-            source = torch.multinomial(self._weights, size, replacement=True, generator=generator)
-            within = (torch.rand(size, generator=generator, dtype=torch.float64) * count[source]).long()
-            chosen = self._bounds[self._first_pack[source]] + within
-        first = self.starts[chosen.sort().values]
-        looks = Looks.draw(size, generator) if request.augment else None
-        if not request.pair:
-            return _Draw((first,), (looks,))
-        second = self._elsewhere(first, torch.rand(size, generator=generator, dtype=torch.float64))
-        other = replace(Looks.draw(size, generator), mirrored_B=looks.mirrored_B) if looks else None
-        return _Draw((first, second), (looks, other))
-
-    def _elsewhere(self, starts_B: Tensor, chance_B: Tensor) -> Tensor:
-        """The same moments in another camera of the same dataset, if it has one."""
-        pack = self._pack(starts_B)
-        source = torch.searchsorted(self._first_pack, pack, right=True) - 1
-        first, num = self._first_pack[source], self._num_views[source]
-        step = 1 + (chance_B * (num - 1)).long()
-        return starts_B - self._offsets[pack] + self._offsets[first + (pack - first + step) % num]
-
-    def _pack(self, starts_B: Tensor) -> Tensor:
-        return torch.searchsorted(self._offsets, starts_B, right=True) - 1
 
     def _fetch(self, starts_B: Tensor, pinned: bool = False) -> tuple[Tensor, Tensor]:
         """Frames (B, T, Y, X, C) and flow (B, T - 1, cells, cells, 2), as they are stored."""
@@ -205,7 +185,7 @@ class ClipSet:
         frames, flow = (t.reshape(*shape, *t.shape[1:]) for t, shape in zip(taken, shapes, strict=True))
         return frames, flow
 
-    def _send(self, draw: "_Draw") -> tuple["_Draw", list[tuple[Tensor, Tensor]], torch.cuda.Event]:
+    def _send(self, draw: Draw) -> tuple[Draw, list[tuple[Tensor, Tensor]], torch.cuda.Event]:
         """A draw's frames and flow on their way to the GPU, beside what it computes; the event tells when they are."""
         stream = _stream(self.device)
         with torch.cuda.stream(stream):
@@ -218,32 +198,17 @@ class ClipSet:
     def _finish(self, starts_B: Tensor, looks: Looks | None, fetched: tuple[Tensor, Tensor]) -> Batch:
         """Standardised and changed as drawn, on the device."""
         frames, flow = fetched
-        motion_B5 = self._motion_P5[self._pack(starts_B)].to(self.device)
+        motion_B5 = self._motion_P5[self._draws.pack(starts_B)].to(self.device)
         index = (starts_B[:, None] + torch.arange(self.length)).to(self.device)
         flow = flow.float() / motion_B5[:, :1, None, None, None]
-        moments = self._moments[index[:, :-1]] / motion_B5[:, None, 1:]
-        hand, thing = self._hand[index], self._object[index]
+        moments, hand, thing = (rows_F[index] for rows_F in (self._moments, self._hand, self._object))
+        moments = moments[:, :-1] / motion_B5[:, None, 1:]
         if looks is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]
             mirror = Mirror(looks.mirrored_B.to(self.device))
             frames, flow = mirror.image(recolour(frames, looks)), mirror.vectors(mirror.image(flow))
             moments, hand, thing = mirror.moments(moments), mirror.places(hand, centre), mirror.places(thing, centre)
         return Batch(frames, flow.flatten(2), moments, hand, thing, self.scales.displacement_gain)
-
-
-@dataclass(frozen=True)
-class _Request:
-    size: int
-    augment: bool
-    pair: bool
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """First frames of the clips, and how they are changed: once, or twice for pairs."""
-
-    starts: tuple[Tensor, ...]
-    looks: tuple[Looks | None, ...]
 
 
 def split_clips(
@@ -265,15 +230,16 @@ def split_clips(
     Raises:
         UserError: no clip of the wanted length on either side, or weights that do not fit the datasets.
     """
-    packs = [p for s in sources for p in ((s,) if isinstance(s, Pack) else s)]
+    views = [_views(source) for source in sources]
+    packs = [pack for cameras in views for pack in cameras]
     kept = [np.isin(p.episode_F, split(len(p.starts) - 1, held_out, seed)[0]) for p in packs]
-    _check_weights(weights, len(sources))
+    _check(views, weights)
     clips = ClipSet(sources, length, device, kept, weights, memory)
     training_F = np.concatenate(kept)
     training, validation = clips.keep(training_F), clips.keep(~training_F)
     for part, name in ((training, "training"), (validation, "validation")):
         missing = [n for n, count in enumerate(part.windows_per_source) if count == 0]
-        if len(part.starts) == 0 or (weights is not None and missing):
+        if len(part.starts) == 0 or (weights is not None and part is training and missing):
             which = "" if len(part.starts) == 0 else f" in dataset {missing[0] + 1}"
             raise UserError(
                 f"no clip of {length} frames for {name}{which}", "Add episodes, or change validation or clip_frames"
@@ -281,11 +247,21 @@ def split_clips(
     return training, validation
 
 
-def _check_weights(weights: Sequence[float] | None, num: int) -> None:
+def _views(source: Source) -> tuple[Pack, ...]:
+    return (source,) if isinstance(source, Pack) else tuple(source)
+
+
+def _check(views: Sequence[tuple[Pack, ...]], weights: Sequence[float] | None) -> None:
+    names = [cameras[0].dataset for cameras in views]
+    twice = [n + 1 for n, name in enumerate(names) if name and name in names[:n]]
+    if twice:
+        raise UserError(
+            f"dataset {twice[0]} has been given before", "Name each once; weights say how often it is drawn"
+        )
     if weights is None:
         return
-    if len(weights) != num:
-        raise UserError(f"{len(weights)} weights for {num} datasets", "Give one weight per dataset, in their order")
+    if len(weights) != len(views):
+        raise UserError(f"{len(weights)} weights for {len(views)} datasets", "Give one per dataset, in their order")
     if not all(np.isfinite(w) and w > 0 for w in weights):
         raise UserError(f"weights are {list(weights)}", "Give positive numbers, or leave a dataset out")
 

@@ -11,7 +11,7 @@ from robot_wm.contracts.dataset import LATENT_ACTION, LATENT_ACTION_STD, Feature
 from robot_wm.contracts.run import artifact, dataset_folder, open_run
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
-from robot_wm.data.pack import Pack, PackSpec, build_pack
+from robot_wm.data.pack import POSITIONS, Pack, PackSpec, build_pack
 from robot_wm.models.world_model import WorldModel
 from robot_wm.training.checkpoint import load_world_model
 
@@ -46,7 +46,8 @@ def label(config: LabelConfig) -> Path:
             return run.path
         artifact(Path(config.model), "model.safetensors", "pretrain")
         model, described = load_world_model(Path(config.model))
-        spec = PackSpec(model.config.encoder.size, described.step_s, model.config.flow_cells)
+        # As in pretraining, so that a dataset it was trained on is not packed again.
+        spec = PackSpec(model.config.encoder.size, described.step_s, model.config.flow_cells, POSITIONS)
         folder = dataset_folder(Path(config.data))
         pack = build_pack(folder, spec, Path(config.cache))
         camera = LeRobotDataset(folder).info.cameras[0]

@@ -1,20 +1,24 @@
 """Pretrain labeler and world model on action-free video."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from robot_wm import console
+from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder, open_run
-from robot_wm.data.loader import split_clips
-from robot_wm.data.pack import PackSpec, build_pack
+from robot_wm.data.loader import Memory, split_clips
+from robot_wm.data.pack import POSITIONS, PackSpec, build_pack, build_views
 from robot_wm.models.world_model import WorldModel, WorldModelConfig
 from robot_wm.training.checkpoint import save_world_model
 from robot_wm.training.loop import PROGRESS, TrainingConfig, check_health, device, settle_normalization, train
 from robot_wm.training.losses import LossConfig
 
+_DATA = "data.json"  # what each dataset contributed, and how its bodies move
 _SETTLING = 20  # batches that the final normalisation averages over
 
 
@@ -23,13 +27,19 @@ class PretrainConfig:
     """Configuration of `robot-wm pretrain`.
 
     Attributes:
-        data: datasets, or runs that wrote one; actions in them are never read.
+        data: datasets, or runs that wrote one, labelled or not; actions in them are never read.
+        weights: share of each dataset in a batch, in any unit; empty: by how many clips it has.
+        cameras: of each dataset, its first camera or all of them.
+        memory: where frames are kept: on the accelerator (device), mapped from the cache (host), or wherever they fit.
         step_s: duration of one model step [s]; video is resampled to it.
         validation: share of the episodes kept out of training.
         cache: folder of the decoded-frame cache.
     """
 
     data: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+    cameras: Literal["first", "all"] = "first"
+    memory: Memory = "auto"
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -56,21 +66,32 @@ def pretrain(config: PretrainConfig) -> Path:
         if run.complete:
             console.say(f"pretrain: already done with the same inputs: {run.path}")
             return run.path
-        spec = PackSpec(config.model.encoder.size, config.step_s, config.model.flow_cells)
-        packs = [build_pack(dataset_folder(path), spec, Path(config.cache)) for path in sources.values()]
+        spec = PackSpec(config.model.encoder.size, config.step_s, config.model.flow_cells, POSITIONS)
+        build = build_views if config.cameras == "all" else build_pack
+        packs = [build(dataset_folder(path), spec, Path(config.cache)) for path in sources.values()]
         torch.manual_seed(config.seed)
         model = WorldModel(config.model)
         clips, validation = split_clips(
-            packs, config.training.clip_frames, device(config.training.accelerator), config.validation, config.seed
+            packs,
+            config.training.clip_frames,
+            device(config.training.accelerator),
+            config.validation,
+            config.seed,
+            config.weights or None,
+            config.memory,
         )
+        started_s = time.monotonic()
         train(model, clips, validation, config.training, config.loss, run.path, config.seed, run.log)
+        waited = clips.waited_s / (time.monotonic() - started_s)
         generator = torch.Generator().manual_seed(config.seed)
         settle_normalization(
             model.encoder, (clips.batch(32, generator).frames_BTYXC.flatten(0, 1) for _ in range(_SETTLING))
         )
         vitals = check_health(model, validation, config.seed)
-        outputs = save_world_model(run.path, model, clips.scales, config.step_s)
+        outputs = [*save_world_model(run.path, model, clips.scales, config.step_s), _DATA]
+        contributions = zip(config.data, clips.describe(), strict=True)
+        files.write_json(run.path / _DATA, [{"data": path} | found for path, found in contributions])
         (run.path / PROGRESS).unlink(missing_ok=True)
-        run.finish(outputs, metrics=vitals | {"clips": len(clips.starts)})
+        run.finish(outputs, metrics=vitals | {"clips": len(clips.starts), "data_wait_share": round(waited, 4)})
         console.table("health on held-out clips", ("sign", "value"), list(vitals.items()))
         return run.path
