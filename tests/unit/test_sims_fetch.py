@@ -1,11 +1,10 @@
-"""FetchReach-v4 as it is, behind the command interface, with its task, its twin and the oracle."""
+"""FetchReach-v4 as it is, behind the command interface, with its task and the oracle."""
 
 import numpy as np
 import pytest
 
 from sims import oracle, robots
 from sims.tasks import ReachTask
-from sims.twin import Truth, Twin
 from tests.small_bodies import fetch, planar_arm
 
 
@@ -99,52 +98,6 @@ def test_oracle_reaches_and_rests_where_holding_still_does_not(simulation):
     for _ in range(20):
         simulation.step(np.zeros(3))
     assert not task.success(pair)
-
-
-def test_twin_without_severity_is_the_simulation(start):
-    twin = Twin(start)
-    observation = twin.read()
-    np.testing.assert_array_equal(observation.frame_YXC, start.frame())
-    np.testing.assert_array_equal(observation.proprio_P, start.proprio())
-    before_s = twin.now()
-    np.testing.assert_array_equal(twin.write(np.array([9.0, 0, 0])), [1.25, 0, 0])
-    assert twin.now() - before_s == pytest.approx(0.04)
-    assert observation.time_s == before_s
-    assert twin.truth == Truth()
-
-
-def test_twin_with_severity_hides_a_shifted_noisy_camera_that_repeats(start):
-    state = start.state()
-
-    def seen():
-        start.restore(state)
-        twin = Twin(start, severity=1.0, seed=3)
-        frames = [twin.read().frame_YXC]
-        twin.write(np.array([1.0, 0, 0]))
-        frames.append(twin.read().frame_YXC)
-        twin.close()
-        return np.stack(frames), twin.truth
-
-    first, truth = seen()
-    second, _ = seen()
-    np.testing.assert_array_equal(first, second)
-    assert truth != Truth()
-    start.restore(state)
-    assert np.abs(first[0].astype(int) - start.frame()).mean() > 3
-
-
-def test_twin_delays_commands_and_drops_frames(tmp_path):
-    with robots.load(planar_arm(tmp_path)) as arm:
-        twin = Twin(arm, severity=1.0)
-        delay = twin.truth.latency_ticks
-        assert delay == 3
-        home = arm.reference()
-        ages_s = []
-        for tick in range(40):
-            np.testing.assert_allclose(twin.write(np.array([0.5, 0.5])), 0.5)
-            np.testing.assert_allclose(arm.reference(), home if tick < delay else 0.5)
-            ages_s.append(twin.now() - twin.read().time_s)
-        assert 0 < np.mean(np.array(ages_s) > 0) < 0.6
 
 
 def test_reach_works_for_a_body_of_ones_own(tmp_path):
