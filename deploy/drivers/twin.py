@@ -8,7 +8,9 @@ from sims.robots import load
 from sims.twin import Twin
 
 
-def open_twin(embodiment: Embodiment, spec: ControllerSpec, severity: float = 0.0, seed: int = 0) -> Twin:
+def open_twin(
+    embodiment: Embodiment, spec: ControllerSpec, severity: float = 0.0, seed: int = 0, preset: str = "all"
+) -> Twin:
     """Simulate the body that a controller was made for; close `twin` and `twin.simulation` when done.
 
     Args:
@@ -16,6 +18,7 @@ def open_twin(embodiment: Embodiment, spec: ControllerSpec, severity: float = 0.
         spec: of the controller that will run it.
         severity: 0 (the simulation as it is) to 1; see Twin.
         seed: of the hidden faults.
+        preset: which of them there are; see `sims.truth.PRESETS`.
 
     Raises:
         UserError: the controller was made for another body, the model file does not load, or nothing can render.
@@ -33,7 +36,7 @@ def open_twin(embodiment: Embodiment, spec: ControllerSpec, severity: float = 0.
                 f"the {name} of {embodiment.name} are {found}, the controller's {wanted}",
                 "The MJCF has changed since calibration: calibrate and export again",
             )
-    return Twin(simulation, severity, seed)
+    return Twin(simulation, severity, seed, preset)
 
 
 def check_embodiment(embodiment: Embodiment, spec: ControllerSpec, bundle: str = "the bundle") -> None:

@@ -43,7 +43,8 @@ class EvaluateConfig:
         goals: pairs of start and goal; pairs that are solved at the start are not among them.
         references: any of random, hold, oracle.
         oracle: size of the oracle's search.
-        severity: how far the twin is from ideal: delay, jitter, noise (0 is ideal).
+        severity: how far the twin is from its model (0: it is the model); the truth stands in truth.json.
+        preset: which faults the severity turns up.
         videos_reached, videos_missed: most attempts of each learned controller that are filmed.
         video_px: height of the camera's picture in the videos [px].
         num_threads: threads of ONNX Runtime; 0 is one per core.
@@ -57,6 +58,7 @@ class EvaluateConfig:
     references: tuple[str, ...] = references.NAMES
     oracle: OracleConfig = field(default_factory=OracleConfig)
     severity: float = 0.0
+    preset: str = "all"
     videos_reached: int = 3
     videos_missed: int = 6
     video_px: int = 288
@@ -124,7 +126,10 @@ def goal_seed(seed: int) -> int:
 
 def _measure(run: Run, config: EvaluateConfig, simulation: Simulation, bundles: dict[str, Bundle]) -> None:
     task = make(simulation, config.task)
-    stage = Stage(simulation, Twin(simulation, config.severity, config.seed), task)
+    twin = Twin(simulation, config.severity, config.seed, config.preset)
+    stage = Stage(simulation, twin, task)
+    if config.severity:
+        twin.truth.save(run.path)
     pairs = task.pairs(config.goals, goal_seed(config.seed))
     saved = [_controller(run, config, stage, pairs, e) for e in _entrants(config, task, bundles)]
     found = tuple(item.result for item in saved)

@@ -41,6 +41,7 @@ class RunConfig:
         log: replay: a dataset at the control rate, or the run that recorded it.
         episodes: how many.
         severity: of the twin's hidden faults, 0 to 1.
+        preset: which faults the severity turns up.
         threads: of ONNX Runtime; 0 is one per core.
     """
 
@@ -50,6 +51,7 @@ class RunConfig:
     log: str | None = None
     episodes: int = 5
     severity: float = 0.0
+    preset: str = "all"
     threads: int = 0
     name: str = "run"
     out: str = "runs"
@@ -108,6 +110,7 @@ class _Flight:
     def with_twin(self) -> Iterator[dict[str, Any]]:
         """Drive the twin to one goal image per episode."""
         with _twin(self.config, self.spec) as twin:
+            twin.truth.save(self.log_folder.parent)  # for judges; the flight log knows nothing of it
             task = tasks.make(twin.simulation)
             for number, pair in enumerate(task.pairs(self.config.episodes, self._seed(0))):
                 if number in self.done:
@@ -159,7 +162,7 @@ class _Flight:
 
 @contextmanager
 def _twin(config: RunConfig, spec: ControllerSpec) -> Iterator[Twin]:
-    twin = open_twin(config.embodiment, spec, config.severity, config.seed)
+    twin = open_twin(config.embodiment, spec, config.severity, config.seed, config.preset)
     try:
         yield twin
     finally:

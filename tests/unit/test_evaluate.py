@@ -64,7 +64,7 @@ class Point:
 class PointTwin:
     """The point as a live robot."""
 
-    def __init__(self, simulation, severity=0.0, seed=0):
+    def __init__(self, simulation, severity=0.0, seed=0, preset="all"):
         self.simulation = simulation
         self.resets = 0
 
