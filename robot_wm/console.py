@@ -65,5 +65,5 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     say(title)
     shown = Table(*columns)
     for row in rows:
-        shown.add_row(*(str(value) for value in row))
+        shown.add_row(*(Text(str(value)) for value in row))
     _console.print(shown)

@@ -137,6 +137,23 @@ def latencies(controller: ControllerResult, deadline_s: float) -> Figure:
     )
 
 
+def durations(lengths_s: Sequence[float]) -> Figure:
+    """Duration of every episode of a dataset, in order."""
+    seconds = np.asarray(lengths_s)
+
+    def draw(axes: Axes) -> None:
+        axes.bar(np.arange(len(seconds)), seconds, width=1.0, color=_COLOURS["model"])
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set(xlabel="episode", ylabel="duration [s]", ylim=(0, None), xlim=(-0.5, len(seconds) - 0.5))
+
+    return Figure(
+        _svg("durations", draw, height=2.6),
+        f"Bar plot of the duration of {len(seconds)} episodes: {seconds.min():.1f} to {seconds.max():.1f} s, "
+        f"half of them below {np.median(seconds):.1f} s.",
+        "How long each episode is, in the order of the dataset.",
+    )
+
+
 @dataclass(frozen=True)
 class Quantity:
     """What a body feels of its own place: in words, with the unit shown and how many of it make one SI unit."""

@@ -31,6 +31,10 @@ _NUMERIC = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint", "float") for b
 class LeRobotDataset:
     """A dataset in a local folder, read only.
 
+    Args:
+        path: the dataset's folder.
+        strict: refuse counts that contradict each other, and values that are not finite.
+
     Attributes:
         path: the dataset's folder.
         info: what `meta/info.json` promises.
@@ -41,8 +45,8 @@ class LeRobotDataset:
         UserError: no dataset there, or its files contradict each other.
     """
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    def __init__(self, path: Path, strict: bool = True):
+        self.path, self._strict = Path(path), strict
         where = self.path / "meta" / "info.json"
         if not where.is_file():
             raise UserError(f"{self.path} is not a LeRobot dataset (no meta/info.json)", "Give a dataset folder")
@@ -52,7 +56,8 @@ class LeRobotDataset:
         cameras = [key for key, feature in self.info.features.items() if _is_mp4(feature)]
         self._episodes = lerobot_meta.read_episodes(self.path, raw, self.info.version, cameras)
         self.num_episodes = len(self._episodes)
-        self._check_counts(where)
+        if strict:
+            self._check_counts(where)
         self._read_table = lru_cache(maxsize=2)(read_table)
 
     def _check_counts(self, where: Path) -> None:
@@ -97,6 +102,15 @@ class LeRobotDataset:
         wanted = features if keys is None else {key: features[key] for key in keys}
         return {key: self._column(table, episode, key, f) for key, f in wanted.items()}
 
+    def times_s(self, episode: int) -> NDArray[np.float64]:
+        """When each row was recorded [s], (L,): multiples of the period exactly, where float32 only rounded them.
+
+        From 34 minutes on float32 is coarser than the tolerance of 1e-4 s.
+        """
+        stored = self.columns(episode, ["timestamp"])["timestamp"]
+        exact = np.rint(stored.astype(np.float64) * self.info.fps) / self.info.fps
+        return np.where(np.abs(exact - stored) <= np.spacing(np.abs(stored)), exact, stored)
+
     def camera_size(self, camera: str | None = None) -> tuple[int, int]:
         """Height and width of a camera's stored images, from its first frame."""
         height, width = self.frames_at(0, np.zeros(1, dtype=np.int64), camera).shape[1:3]
@@ -129,7 +143,7 @@ class LeRobotDataset:
         if not _is_mp4(self.info.features[key]):
             return np.stack([self._still(table, key, int(row), size) for row in rows])
         place = self._episodes[episode].videos[key]
-        times_s = place.start_s + self._times_s(table, episode)[rows]
+        times_s = place.start_s + self.times_s(episode)[rows]
         return video.decode_at(confined(self.path, place.file), times_s, size)
 
     def _camera(self, camera: str | None) -> str:
@@ -162,17 +176,11 @@ class LeRobotDataset:
         if values.size != np.prod(shape):
             raise UserError(f"{self.path / file}: {key} of episode {episode} is not of shape {feature.shape}", MEND)
         values = values.reshape(shape)
-        refuse_not_finite(values, key, episode)
+        if self._strict:
+            refuse_not_finite(values, key, episode)
+        elif values.dtype.kind == "f" and not np.isfinite(values).all():
+            return values  # a whole number could not say so
         return values.astype(feature.dtype, copy=False)
-
-    def _times_s(self, table: pa.Table, episode: int) -> NDArray[np.float64]:
-        """When each row was recorded [s]: multiples of the period exactly, where float32 only rounded them.
-
-        From 34 minutes on float32 is coarser than the tolerance of 1e-4 s.
-        """
-        stored = self._column(table, episode, "timestamp", BOOKKEEPING["timestamp"])
-        exact = np.rint(stored.astype(np.float64) * self.info.fps) / self.info.fps
-        return np.where(np.abs(exact - stored) <= np.spacing(np.abs(stored)), exact, stored)
 
     def _still(self, table: pa.Table, key: str, row: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         """One image of a dataset that keeps images as files or inside its parquet rows."""

@@ -23,14 +23,14 @@ class Screening:
     Attributes:
         cut: share of the pixels whose colour must change between two frames for a cut, in (0, 1].
         black: mean brightness below which a frame is black, of 255.
-        frozen_change: largest change of any small patch between two frames that still counts as none, of 255.
+        frozen_change: largest change of any small patch that still counts as none, of 255.
         frozen_s: a picture without change is tolerated this long [s].
         min_frames: shorter stretches are refused [frames].
     """
 
     cut: float = 0.5
     black: float = 10.0
-    frozen_change: float = 1.0
+    frozen_change: float = 3.0
     frozen_s: float = 1.0
     min_frames: int = 6
 
@@ -66,13 +66,16 @@ def stretches(frames_TYXC: NDArray[np.uint8], step_s: float, screening: Screenin
 
 
 def _frozen(small_TYXC: NDArray[np.uint8], step_s: float, screening: Screening) -> NDArray[np.bool_]:
-    """Frames that repeat the one before, in runs longer than `frozen_s`."""
-    change = np.abs(np.diff(small_TYXC.astype(np.int16), axis=0)).max(axis=(1, 2, 3), initial=0)
-    still = np.concatenate([[False], change <= screening.frozen_change, [False]])
-    edges = np.flatnonzero(still[1:] != still[:-1]) + 1
-    frozen = np.zeros(len(small_TYXC), dtype=np.bool_)
-    for start, stop in edges.reshape(-1, 2):
-        frozen[start:stop] = (stop - start) * step_s > screening.frozen_s
+    """Frames that still show the picture of an earlier one, in runs longer than `frozen_s`.
+
+    A run is measured against its first frame, from which slow motion departs, and flicker of compression does not.
+    """
+    wide_TYXC, frozen, start = small_TYXC.astype(np.int16), np.zeros(len(small_TYXC), dtype=np.bool_), 0
+    for stop in range(1, len(wide_TYXC) + 1):
+        if stop < len(wide_TYXC) and np.abs(wide_TYXC[stop] - wide_TYXC[start]).max() <= screening.frozen_change:
+            continue
+        frozen[start + 1 : stop] = (stop - start - 1) * step_s > screening.frozen_s
+        start = stop
     return frozen
 
 

@@ -81,6 +81,17 @@ def probe(path: Path) -> VideoInfo:
         return VideoInfo(source.frames, float(seconds), rate, height, width, source.codec_context.codec.canonical_name)
 
 
+def times(path: Path) -> NDArray[np.float64]:
+    """When each frame is shown [s], ascending, as the container says; nothing is decoded.
+
+    Raises:
+        UserError: the file is missing or not a video.
+    """
+    with _open(path) as (container, source):
+        stamps = [packet.pts for packet in container.demux(source) if packet.pts is not None and not packet.is_discard]
+        return np.sort(np.array(stamps, dtype=np.float64) * float(source.time_base))
+
+
 @dataclass(frozen=True)
 class Frame:
     """A decoded frame that is not RGB yet, because most callers keep only some frames.

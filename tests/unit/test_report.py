@@ -1,10 +1,7 @@
 """The report: whole, self-contained, honest about what is missing, and safe against names that hold markup."""
 
 import json
-import re
 import shutil
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +15,10 @@ from robot_wm.data import video
 from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.evaluation import results
 from robot_wm.evaluation.results import Episode, Evaluation, Video
+from tests.html_page import Page, browse, width_needed
 
 MALICIOUS = "<script>alert(1)</script>\"'&"
 EMBODIMENT = {"name": "arm", "interface": "end_effector_velocity", "control_rate_hz": 25, "frame_skip": 5}
-VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 def _episodes(share: float, num: int, rng: np.random.Generator, timed: bool) -> list[Episode]:
@@ -103,48 +100,16 @@ def page(inputs, tmp_path_factory) -> str:
     return write_report(tmp_path_factory.mktemp("report") / "report.html", inputs).read_text(encoding="utf-8")
 
 
-class _Page(HTMLParser):
-    """Balance of tags, ids, and the attributes of every element."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, {k: v or "" for k, v in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, {k: v or "" for k, v in attrs}))
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-
 def test_page_is_well_formed_and_ids_are_unique(page):
-    parsed = _Page(page)
-    assert parsed.open == []
-    ids = [a["id"] for _, a in parsed.elements if "id" in a]
-    assert len(ids) == len(set(ids))
+    Page(page).check_well_formed()
 
 
 def test_page_asks_nothing_of_the_network(page):
-    for tag, attributes in _Page(page).elements:
-        for name in ("src", "href", "poster", "srcset", "xlink:href"):
-            value = attributes.get(name, "")
-            assert value.startswith(("data:", "#")) or not value, (tag, name, value[:80])
-    assert "@import" not in page
-    assert not re.search(r"url\((?!#)", page)
-    assert "default-src 'none'" in page
+    Page(page).check_offline()
 
 
 def test_everything_seen_is_also_said(page):
-    elements = _Page(page).elements
+    elements = Page(page).elements
     images = [a for tag, a in elements if tag == "img"]
     assert images
     assert all(a.get("alt", "").strip() for a in images)
@@ -168,7 +133,7 @@ def test_headline_tells_the_result_beside_the_references(page):
 
 
 def test_every_stage_with_images_shows_some(page):
-    said = [a["alt"] for tag, a in _Page(page).elements if tag == "img"]
+    said = [a["alt"] for tag, a in Page(page).elements if tag == "img"]
     for part in ("clips that the model watched", "where the picture moves", "moves about for calibration"):
         assert any(part in text for text in said), part
 
@@ -224,31 +189,12 @@ def test_evaluation_comes_back_as_it_was_written(tmp_path):
         results.read_evaluation(tmp_path)
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-MEASURE = "<script>parent.postMessage(document.documentElement.scrollWidth, '*');</script></body>"
-FRAME = """<!doctype html><title>?</title><iframe src="inside.html" style="width: {}px; height: 900px"></iframe>
-<script>addEventListener("message", (event) => { document.title = "width " + event.data; });</script>"""
-
-
-def _browse(page: Path, folder: Path, width: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"no browser found (any of {', '.join(BROWSERS)})")
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr",
-        f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=3000",
-        *arguments, "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_browser_has_nothing_to_complain_about(page, tmp_path, dark):
     file = tmp_path / "report.html"
     file.write_text(page, encoding="utf-8")
-    done = _browse(file, tmp_path, 1920, *(["--blink-settings=preferredColorScheme=0"] if dark else []))
+    done = browse(file, tmp_path, 1920, *(["--blink-settings=preferredColorScheme=0"] if dark else []))
     assert "The learned controller reached" in done.stdout
     assert "CONSOLE" not in done.stderr
 
@@ -256,11 +202,4 @@ def test_browser_has_nothing_to_complain_about(page, tmp_path, dark):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 768, 1920])
 def test_page_never_scrolls_sideways(page, tmp_path, width):
-    unlocked = re.sub(r"<meta http-equiv[^>]*>", "", page).replace("</body>", MEASURE)
-    (tmp_path / "inside.html").write_text(unlocked, encoding="utf-8")
-    # A window has a least width that telephones lack; a frame has none.
-    (tmp_path / "frame.html").write_text(FRAME.replace("{}", str(width)), encoding="utf-8")
-    done = _browse(tmp_path / "frame.html", tmp_path, 2000)
-    measured = re.search(r"<title>width (\d+)</title>", done.stdout)
-    assert measured, done.stdout[:500]
-    assert int(measured[1]) <= width
+    assert width_needed(page, tmp_path, width) <= width
