@@ -98,7 +98,7 @@ def _add_fingers(
         )  # fmt: skip
         add_geom(finger, _GEOM.mjGEOM_BOX, half, rgba, density, friction=_FINGER_FRICTION, condim=4)
     mirror = spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=_FINGERS[1], name2=_FINGERS[0])
-    mirror.data[:5] = [0, 1, 0, 0, 0]
+    mirror.data[:5], mirror.solref, mirror.solimp[:2] = [0, 1, 0, 0, 0], [0.01, 1], [0.99, 0.999]
     servo = spec.add_actuator(name=GRIPPER, target=_FINGERS[0], trntype=mujoco.mjtTrn.mjTRN_JOINT)
     if interface == "joint_position":
         servo.set_to_position(kp=800.0, kv=60.0)

@@ -131,7 +131,8 @@ def _sheet(config: RobotsConfig, folders: Sequence[Path]) -> Path:
             scene = scenes.sample(seed)
             images.append(pictures.overview(scene, config.size))
             sound = "" if not soundness.check(scene, seconds=2.0) else " (faulty)"
-            captions.append(f"{seed}: {len(scene.arm.kinds)} joints, {scene.arm.tool.kind}{sound}")
+            hangs = ", hanging" if scene.arm.hangs else ""
+            captions.append(f"{seed}: {len(scene.arm.kinds)} joints, {scene.arm.tool.kind}{hangs}{sound}")
     else:
         for name, path in console.track(list(catalog.named(folders).items()), "bodies"):
             body = catalog.read(path)
@@ -140,7 +141,7 @@ def _sheet(config: RobotsConfig, folders: Sequence[Path]) -> Path:
                 continue
             with robots.load(body) as simulation:
                 images.append(simulation.frame(config.size, config.size))
-                captions.append(f"{name}: {simulation.command.dim} × {simulation.command.interface}")
+                captions.append(f"{name}: {simulation.command.dim} commands")
     path = Path(config.out) / f"{config.sheet}.png"
     pictures.save(pictures.sheet(images, captions, _COLUMNS if config.sheet == "arms" else _BODY_COLUMNS), path)
     return path
