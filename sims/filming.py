@@ -7,13 +7,13 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.contracts.dataset import HAND, OBJECT, Feature, image_key, position_key
+from robot_wm.contracts.dataset import FOCAL, HAND, OBJECT, Feature, image_key, position_key
 from robot_wm.contracts.embodiment import Camera
 from robot_wm.data.lerobot_files import Episode
 from sims.arms import HAND_SITE
 from sims.motion import CONTROL_S, InverseKinematics, Wander
-from sims.recording import image_feature
-from sims.render import draw, world_to_camera
+from sims.recording import FOCAL_FEATURE, image_feature
+from sims.render import draw, focal, world_to_camera
 from sims.scenes import Scene, sample
 from sims.viewpoints import NAMES
 
@@ -67,6 +67,7 @@ class SceneVideo:
         found = {image_key(camera): image for camera in self._cameras}
         for camera in self._cameras:
             found |= {position_key(key, camera, self._cameras): position for key in (HAND, OBJECT)}
+            found[position_key(FOCAL, camera, self._cameras)] = FOCAL_FEATURE
         return found
 
     def rows(self, frames: int) -> int:
@@ -140,6 +141,9 @@ class _Watch:
         ]
         keys = [position_key(key, name, names) for name in names for key in points]
         self.columns = dict(zip(keys, (column for *_, column in self._noted), strict=True))
+        for camera in scene.cameras:
+            length = np.full((frames, 1), focal(scene.model, camera), np.float32)
+            self.columns[position_key(FOCAL, camera.name, names)] = length
         self.qpos_FQ = np.empty((frames, scene.model.nq))
 
     def look(self, frame: int) -> None:

@@ -2,11 +2,14 @@
 
 import numpy as np
 
-from robot_wm.contracts.dataset import ACTION, HAND, OBJECT, STATE, Feature, image_key
+from robot_wm.contracts.dataset import ACTION, FOCAL, HAND, OBJECT, STATE, Feature, image_key
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.data.lerobot_files import Episode
 from sims import robots
 from sims.behaviours import babble
+from sims.render import focal
+
+FOCAL_FEATURE = Feature("float32", (1,), ("half_heights",))
 
 
 def image_feature(height: int, width: int) -> Feature:
@@ -45,6 +48,7 @@ class BodyLog:
             STATE: Feature("float32", (len(proprio),), proprio),
             ACTION: Feature("float32", (command.dim,), command.names),
             HAND: position,
+            FOCAL: FOCAL_FEATURE,
             **({OBJECT: position} if self.simulation.has_object else {}),
         }
 
@@ -66,7 +70,8 @@ class BodyLog:
             if simulation.has_object:
                 things.append(simulation.to_camera(simulation.object()))
             commands.append(simulation.step(command_U))
-        columns = {STATE: states, ACTION: commands, HAND: hands} | ({OBJECT: things} if things else {})
+        lengths = [[focal(simulation.model, self._embodiment.camera)]] * rows
+        columns = {STATE: states, ACTION: commands, HAND: hands, FOCAL: lengths} | ({OBJECT: things} if things else {})
         return Episode(
             columns={key: np.asarray(rows, dtype=np.float32) for key, rows in columns.items()},
             videos={image_key(self._embodiment.camera.name): np.stack(frames)},

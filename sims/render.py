@@ -126,6 +126,12 @@ def world_to_camera(model: mujoco.MjModel, data: mujoco.MjData, camera: Camera) 
     return _inverse(data.cam_xpos[index], data.cam_xmat[index].reshape(3, 3))
 
 
+def focal(model: mujoco.MjModel, camera: Camera) -> float:
+    """Focal length in half heights of the picture: a point (x, y, z) is seen `y · focal / z` below the middle."""
+    fovy_deg = camera.fovy_deg if camera.position_m is not None else float(model.camera(camera.name).fovy[0])
+    return float(1 / np.tan(np.radians(fovy_deg / 2)))
+
+
 @functools.lru_cache(maxsize=64)
 def _placed(camera: Camera) -> NDArray[np.float64]:
     """The same for a camera that stands in the world; asked for at every frame, so kept."""

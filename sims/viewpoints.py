@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.embodiment import Camera
 from sims.looks import pick
-from sims.render import world_to_camera
+from sims.render import focal, world_to_camera
 from sims.things import add_swing
 
 NAMES = ("front", "second", "third")
 _UP = np.array([0.0, 0.0, 1.0])
 _KINDS, _ODDS = ("static", "moving", "wrist"), (0.35, 0.3, 0.35)  # of the second camera
-_FOVY_DEG, _WRIST_FOVY_DEG = (38.0, 62.0), (65.0, 95.0)
+_FOVY_DEG, _WRIST_FOVY_DEG = (24.0, 66.0), (65.0, 95.0)
 _ASIDE = (0.5, 1.4)  # between the first camera and another one, as seen from the workspace [rad]
 _MOST_AZIMUTH = 1.6  # from straight ahead; further round the arm itself would be in the way
 _SWAY = (0.06, 0.2)  # of a moving camera about the workspace, to either side [rad]
@@ -56,8 +56,7 @@ def in_view(
     """Which points of the world, (N, 3), lie in the camera's picture; what stands in between does not count."""
     T_cam_world = world_to_camera(model, data, camera)
     x, y, z = T_cam_world[:3, :3] @ points_m.T + T_cam_world[:3, 3:]
-    fovy_deg = camera.fovy_deg if camera.position_m is not None else float(model.camera(camera.name).fovy[0])
-    top = np.tan(np.radians(fovy_deg / 2)) * z
+    top = z / focal(model, camera)
     return (z > 0) & (np.abs(y) < top) & (np.abs(x) < top * camera.width / camera.height)
 
 

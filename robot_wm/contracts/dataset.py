@@ -10,6 +10,7 @@ STATE = "observation.state"
 ACTION = "action"
 HAND = "simulator.hand_position_m"  # in the first camera's frame; simulated clips only
 OBJECT = "simulator.object_position_m"  # in the first camera's frame; simulated clips only
+FOCAL = "simulator.focal"  # of the first camera, in half heights of its picture; simulated clips only
 LATENT_ACTION = "latent_action"
 LATENT_ACTION_STD = "latent_action_std"
 _IMAGE_PREFIX = "observation.images."
@@ -22,7 +23,7 @@ def image_key(camera: str) -> str:
 
 
 def position_key(position: str, camera: str, cameras: Sequence[str]) -> str:
-    """The column of HAND or OBJECT in the frame of one of a dataset's cameras: the first has the plain name."""
+    """The column of HAND, OBJECT or FOCAL that belongs to one of a dataset's cameras: the first has the plain name."""
     return position if camera == cameras[0] else f"{position}.{camera}"
 
 

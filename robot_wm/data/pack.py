@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.contracts import files
-from robot_wm.contracts.dataset import ACTION, HAND, OBJECT, position_key
+from robot_wm.contracts.dataset import ACTION, FOCAL, HAND, OBJECT, position_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder
 from robot_wm.data import cache as caches
@@ -25,7 +25,7 @@ from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset, is_numeric
 _SCHEMA = 2
 _COLUMN = "column/"
 _FLOW_PX = 64  # side of the frames that flow is computed on: it is pooled to cells afterwards
-POSITIONS = (HAND, OBJECT)
+POSITIONS = (HAND, OBJECT, FOCAL)
 
 
 @dataclass(frozen=True)
