@@ -1,6 +1,7 @@
 """From what an embodiment says of its model file to a compiled model: found, changed as asked, compiled."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,12 @@ def read(mjcf: Mjcf, interface: Interface = "joint_position") -> mujoco.MjSpec:
     try:
         spec = mujoco.MjSpec.from_file(str(path))
         if path.suffix == _URDF:
-            _part_links(spec)
+            spec.compiler.fusestatic = False  # a link without a joint is mostly a tool's frame, and goes by its name
+            _part(spec)
         if mjcf.keep or mjcf.fixed_base:
             _keep(spec, mjcf.keep)
             _drop_keys(spec, mjcf.fixed_base)
+            _part(spec)
         for name, site in mjcf.sites.items():
             _body(spec, site.body).add_site(name=name, pos=site.position_m)
         if mjcf.servos:
@@ -108,16 +111,16 @@ def _broken(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} does not compile: {error}", "Mend the model file at the place named")
 
 
-def _part_links(spec: mujoco.MjSpec) -> None:
-    """Links that overlap in a URDF's start pose do not touch: MuJoCo excepts those of parent and child, but not where
-    the parent is fixed to the world. Links without a joint of their own stay, since a tool's frame is mostly one."""
-    spec.compiler.fusestatic = False
+def _part(spec: mujoco.MjSpec) -> None:
+    """Except contacts between what is fixed to the world and the links next to it, which overlap in most models.
+
+    MuJoCo excepts parent and child, but not where the parent does not move.
+    """
     model = spec.compile()
-    data = mujoco.MjData(model)
-    mujoco.mj_forward(model, data)
-    pairs = {tuple(sorted(int(model.geom_bodyid[g]) for g in contact.geom)) for contact in data.contact}
-    for first, second in sorted(pairs):
-        spec.add_exclude(bodyname1=model.body(first).name, bodyname2=model.body(second).name)
+    fixed = {i for i in range(1, model.nbody) if model.body_weldid[i] == 0}
+    for base, link in itertools.product(sorted(fixed), range(1, model.nbody)):
+        if link not in fixed and model.body_parentid[model.body_weldid[link]] in fixed:
+            spec.add_exclude(bodyname1=model.body(base).name, bodyname2=model.body(link).name)
 
 
 def _keep(spec: mujoco.MjSpec, names: tuple[str, ...]) -> None:

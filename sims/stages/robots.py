@@ -95,6 +95,7 @@ def _detail(config: RobotsConfig, embodiment: Embodiment) -> Path:
         pictures.save(simulation.frame(size, size), path)
     if config.yaml:
         place = Path(config.yaml)
+        place.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(place, drafting.to_yaml(embodiment, place).encode())
         console.say(f"embodiment: {place}")
     return path
