@@ -174,8 +174,9 @@ def _add_servos(spec: mujoco.MjSpec, servos: Servos, interface: Interface) -> No
         spec.delete(old)
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST  # the others are unstable with much damping
     model = spec.compile()
-    if not any(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE):
-        for body in spec.bodies[1:]:
+    floating = {int(model.jnt_bodyid[i]) for i in np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)}
+    for body in spec.bodies[1:]:
+        if int(model.body_rootid[body.id]) not in floating:
             body.gravcomp = 1.0
     rate = 2 * np.pi * servos.frequency_hz
     for joint in spec.joints:

@@ -19,7 +19,7 @@ class Servos:
     """A servo for every hinge and slide joint, instead of whatever actuators the model file has or lacks.
 
     Each joint's gains follow from the inertia that it moves in the start pose, so that one pair of numbers suits a hand
-    and a humanoid. Where nothing floats, gravity is compensated, as the controllers of such robots do.
+    and a humanoid. Gravity is compensated unless the base floats, as robots' own controllers do.
 
     Attributes:
         frequency_hz: of a joint on its position servo.

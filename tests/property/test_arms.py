@@ -52,7 +52,8 @@ def test_scene_saved_as_mjcf_is_the_same_model(seed):
     scene = scenes.sample(seed)
     again = mujoco.MjModel.from_xml_string(scene.spec.to_xml())
     for name in ("jnt_range", "body_mass", "body_inertia", "geom_rbound", "geom_pos", "geom_rgba", "cam_pos",
-                 "dof_damping", "actuator_gainprm", "actuator_biasprm", "actuator_ctrlrange", "light_dir", "tex_data"):  # fmt: skip
+                 "dof_damping", "actuator_gainprm", "actuator_biasprm", "actuator_ctrlrange", "light_dir",
+                 "tex_data"):  # fmt: skip
         saved, drawn = getattr(again, name), getattr(scene.model, name)
         np.testing.assert_allclose(saved, drawn, rtol=1e-3, atol=1e-5, err_msg=name)
     assert again.site(HAND_SITE).id >= 0
