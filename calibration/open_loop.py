@@ -6,6 +6,7 @@ costs more than the rest of a step); that is checked, not assumed.
 """
 
 import copy
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import parameters as moved
-from calibration.parameters import BIAS, DELAY, Parameter
+from calibration.parameters import BIAS, DELAY, KINDS, Parameter
 from calibration.signals import Array, Log, noise
 from robot_wm.contracts.errors import UserError
 
@@ -55,6 +56,7 @@ class OpenLoop:
         spec: the body's MJCF.
         log: commands and measurements; joints and actuators are found in the MJCF by name.
         parameters: what varies.
+        rows: the part of the log to simulate; commands from before it count where there is a delay.
         segment_s: longest segment.
         contact: simulate contacts; None finds out whether there are any at the MJCF's values.
     """
@@ -64,6 +66,7 @@ class OpenLoop:
         spec: mujoco.MjSpec,
         log: Log,
         parameters: Sequence[Parameter],
+        rows: slice = slice(None),
         segment_s: float = np.inf,
         contact: bool | None = None,
     ):
@@ -72,7 +75,12 @@ class OpenLoop:
         self._joints = np.array([_find(self.full, "joint", name) for name in log.joints])
         self._actuators = np.array([_find(self.full, "actuator", name) for name in log.actuators])
         self._qpos, self._qvel = self.full.jnt_qposadr[self._joints], self.full.jnt_dofadr[self._joints]
-        self._segments = [self._segment(rows) for rows in log.segments(segment_s)]
+        first, last, _ = rows.indices(len(log.time_s))
+        self._segments = [
+            self._segment(stretch, int(a), int(b))
+            for stretch in log.stretches()
+            for a, b in _cut(log.time_s, max(stretch.start, first), min(stretch.stop, last), segment_s)
+        ]
         if not self._segments:
             raise UserError("log: no stretch of ten samples without a gap", "Record again")
         self.rows = np.concatenate([s.rows for s in self._segments])
@@ -107,6 +115,24 @@ class OpenLoop:
         """Which of them count, (M, J)."""
         return self.log.valid[self.rows]
 
+    def trees(self) -> NDArray[np.int64]:
+        """Kinematic tree of each joint of the log: without contact, what moves in one is not felt in another."""
+        trees = self.full.dof_treeid[self._qvel].astype(np.int64)
+        return np.zeros_like(trees) if self.contact or self.full.neq or self.full.ntendon else trees
+
+    def tree_of(self, each: Parameter) -> int:
+        """Kinematic tree that a parameter belongs to; -1 when it may belong to all."""
+        if self.contact or self.full.neq or self.full.ntendon:
+            return -1
+        sort, found = KINDS[each.kind].target, moved.index(self.full, each.kind, each.target)
+        if sort == "actuator":
+            sort, found = "joint", int(self.full.actuator_trnid[found, 0])
+        if sort == "site":
+            sort, found = "body", int(self.full.site_bodyid[found])
+        if sort == "joint":
+            return int(self.full.dof_treeid[self.full.jnt_dofadr[found]])
+        return int(self.full.body_treeid[found]) if sort == "body" else -1
+
     def uses_contact_rightly(self, values_P: Array) -> bool:
         """Whether contacts are simulated, or leaving them out changes nothing at these values."""
         return self.contact or not self._touches(values_P)
@@ -122,11 +148,12 @@ class OpenLoop:
             states.append(mujoco.rollout.rollout(model, mujoco.MjData(model), start, control)[0])
         return not np.array_equal(*states)
 
-    def _segment(self, rows: slice) -> _Segment:
-        time_s, dt = self.log.time_s[rows], float(self.full.opt.timestep)
-        start_s = time_s[0]
-        knots = np.concatenate([[start_s - _BEFORE_S], time_s, [time_s[-1] + _BEFORE_S]])
-        command = np.vstack([self.log.command_NU[rows][:1], self.log.command_NU[rows]])
+    def _segment(self, stretch: slice, first: int, last: int) -> _Segment:
+        dt, known = float(self.full.opt.timestep), slice(stretch.start, last)
+        time_s, start_s = self.log.time_s[first:last], self.log.time_s[first]
+        knots = self.log.time_s[known]
+        knots = np.concatenate([[knots[0] - _BEFORE_S], knots, [knots[-1] + _BEFORE_S]])
+        command = np.vstack([self.log.command_NU[known][:1], self.log.command_NU[known]])
         limited = self.full.actuator_ctrllimited[self._actuators].astype(bool)
         low, high = self.full.actuator_ctrlrange[self._actuators].T
         command = np.where(limited, np.clip(command, low, high), command)
@@ -135,8 +162,8 @@ class OpenLoop:
         steps = np.floor(exact + 1e-6).astype(np.int64)
         share = np.clip(exact - steps, 0.0, 1.0)
         share[share < 2e-6] = 0.0
-        position, velocity = start_state(self.log.rows(rows))
-        return _Segment(start_s, knots, integral, np.arange(rows.start, rows.stop), steps, share, position, velocity)
+        position, velocity = start_state(self.log, stretch, first)
+        return _Segment(start_s, knots, integral, np.arange(first, last), steps, share, position, velocity)
 
     def _inputs(self, values_CP: Array) -> tuple[Array, Array]:
         """Initial states (C·S, state) and controls (C·S, K, nu)."""
@@ -208,19 +235,26 @@ def _sample(states_CKS: Array, segment: _Segment, qpos: NDArray, qvel: NDArray, 
     return position, v0 + s * (v1 - v0)
 
 
-def start_state(log: Log) -> tuple[Array, Array]:
-    """Position and velocity at the first row: the mean while the robot rests, else a parabola through a few samples."""
-    sigma = noise(log)
-    least = max(7, int(np.ceil(0.04 / log.period_s)))
-    head = log.position_NJ[:least]
-    moving = np.abs(log.position_NJ - np.median(head, axis=0)) > 6 * sigma + 2e-4
+def start_state(log: Log, stretch: slice, row: int) -> tuple[Array, Array]:
+    """Position and velocity at a row: the mean while the robot rests, else a cubic through the samples around it."""
+    sigma, least = noise(log), max(9, int(np.ceil(0.05 / log.period_s)))
+    ahead = log.position_NJ[row : min(stretch.stop, row + int(_REST_S / log.period_s) + least)]
+    moving = np.abs(ahead - np.median(ahead[:least], axis=0)) > 6 * sigma + 2e-4
     still = int(np.argmax(moving.any(axis=1))) if moving.any() else len(moving)
     if still >= least:
-        still = min(still, int(_REST_S / log.period_s) + least)
-        return log.position_NJ[:still].mean(axis=0), np.zeros(len(log.joints))
-    t = log.time_s[:least] - log.time_s[0]
-    fitted = np.polynomial.polynomial.polyfit(t, head, 2)
+        return ahead[:still].mean(axis=0), np.zeros(len(log.joints))
+    around = slice(max(stretch.start, row - least), min(stretch.stop, row + least + 1))
+    t = log.time_s[around] - log.time_s[row]
+    fitted = np.polynomial.polynomial.polyfit(t, log.position_NJ[around], 3 if around.start < row else 2)
     return fitted[0], fitted[1]
+
+
+def _cut(time_s: Array, first: int, last: int, longest_s: float) -> list[tuple[int, int]]:
+    """Rows `first` to `last` in parts of at most `longest_s`, parts of fewer than ten rows left out."""
+    if last - first < 10:
+        return []
+    count = max(1, int(np.ceil((time_s[last - 1] - time_s[first]) / longest_s)))
+    return [(a, b) for a, b in itertools.pairwise(np.linspace(first, last, count + 1).astype(int)) if b - a >= 10]
 
 
 def lean(spec: mujoco.MjSpec, full: mujoco.MjModel, keep_contacts: bool) -> mujoco.MjModel:

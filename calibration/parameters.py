@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import mujoco
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.errors import UserError
 
-Model = mujoco.MjModel
+Model: TypeAlias = mujoco.MjModel
 DELAY, BIAS, PAYLOAD = "delay", "bias", "payload"
 
 
@@ -121,7 +121,10 @@ def mend(spec: mujoco.MjSpec, nominal: Model, parameters: Iterable[Parameter], v
 
 
 def to_sysid(parameters: Sequence[Parameter], nominal: Model, start: NDArray | None = None) -> sysid.ParameterDict:
-    """The library's own parameters, in units of each one's scale; their modifiers edit and recompile an MjSpec."""
+    """The library's own parameters, in units of each one's scale; their modifiers edit and recompile an MjSpec.
+
+    A start on a bound is put a little inside: a search can stall in a corner.
+    """
     made = sysid.ParameterDict()
     for i, each in enumerate(parameters):
 
@@ -131,7 +134,8 @@ def to_sysid(parameters: Sequence[Parameter], nominal: Model, start: NDArray | N
         low, high = each.low / each.scale, each.high / each.scale
         new = sysid.Parameter(each.name, each.nominal / each.scale, low, high, modifier=modifier)
         if start is not None:
-            new.value[:] = np.clip(start[i] / each.scale, low, high)
+            new.value[:] = start[i] / each.scale
+        new.value[:] = np.clip(new.value, low + 2e-3 * (high - low), high - 2e-3 * (high - low))
         made.add(new)
     return made
 
@@ -195,9 +199,9 @@ def _with_payload(nominal: Model, site: int, kilograms: float) -> tuple[int, flo
     mass, place, centre = float(nominal.body_mass[body]), nominal.site_pos[site], nominal.body_ipos[body]
     total = mass + kilograms
     new_centre = (mass * centre + kilograms * place) / total
-    R = np.empty(9)
-    mujoco.mju_quat2Mat(R, nominal.body_iquat[body])
-    R = R.reshape(3, 3)
+    flat = np.empty(9)
+    mujoco.mju_quat2Mat(flat, nominal.body_iquat[body])
+    R = flat.reshape(3, 3)
     inertia = R @ np.diag(nominal.body_inertia[body]) @ R.T
     for m, p in ((mass, centre - new_centre), (kilograms, place - new_centre)):
         inertia = inertia + m * (p @ p * np.eye(3) - np.outer(p, p))
@@ -220,8 +224,8 @@ def _write_payload(model: Model, nominal: Model, site: int, value: float) -> Non
 
 
 def _mend_payload(spec: mujoco.MjSpec, nominal: Model, name: str, value: float) -> None:
-    body, *inertial = _with_payload(nominal, nominal.site(name).id, value)
-    _set_inertial(spec.body(nominal.body(body).name), *inertial)
+    body, mass, ipos, iquat, inertia = _with_payload(nominal, nominal.site(name).id, value)
+    _set_inertial(spec.body(nominal.body(body).name), mass, ipos, iquat, inertia)
 
 
 def _set_inertial(body: mujoco.MjsBody, mass: float, ipos: NDArray, iquat: NDArray, inertia: NDArray) -> None:

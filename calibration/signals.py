@@ -74,23 +74,11 @@ class Log:
             valid_NJ=self.valid[keep],
         )
 
-    def split(self, share: float) -> tuple["Log", "Log"]:
-        """The first `share` of the log's rows, and the rest: the held-out part comes later in time."""
-        if not 0 < share < 1:
-            raise UserError(f"share of the log to fit is {share}", "Give a number above 0 and below 1")
-        cut = int(share * len(self.time_s))
-        return self.rows(slice(None, cut)), self.rows(slice(cut, None))
-
-    def segments(self, longest_s: float = np.inf) -> list[slice]:
-        """Stretches without a long gap and within one episode, none longer than asked."""
+    def stretches(self) -> list[slice]:
+        """Stretches without a long gap and within one episode."""
         broken = (np.diff(self.episodes) != 0) | (np.diff(self.time_s) > _LONG_GAP * self.period_s)
         edges = [0, *(np.flatnonzero(broken) + 1), len(self.time_s)]
-        found = []
-        for start, stop in itertools.pairwise(edges):
-            count = max(1, int(np.ceil((self.time_s[stop - 1] - self.time_s[start]) / longest_s)))
-            marks = np.linspace(start, stop, count + 1).astype(int)
-            found += [slice(a, b) for a, b in itertools.pairwise(marks) if b - a >= 10]
-        return found
+        return [slice(int(a), int(b)) for a, b in itertools.pairwise(edges) if b - a >= 10]
 
 
 @dataclass(frozen=True)
@@ -133,9 +121,12 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 def noise(log: Log) -> Array:
     """Standard deviation of each joint's measurement noise (J,), from third differences, which motion hardly enters."""
+    step, period = np.diff(log.time_s), log.period_s
+    even = np.abs(step - period) < 0.2 * period
+    even = even[:-2] & even[1:-1] & even[2:]
     third = np.diff(log.position_NJ, 3, axis=0)
-    found = np.median(np.abs(third), axis=0) / 0.6745 / np.sqrt(20.0)
-    return np.maximum(found, 1e-5)
+    third = third[even] if even.sum() >= 20 else third
+    return np.maximum(np.median(np.abs(third), axis=0) / 0.6745 / np.sqrt(20.0), 1e-5)
 
 
 def _mend_clock(log: Log) -> tuple[Log, list[Fault]]:
@@ -154,7 +145,7 @@ def _mend_clock(log: Log) -> tuple[Log, list[Fault]]:
         back = int(np.append(False, (np.diff(log.time_s) < 0) & inside).sum())
         what = f"{int(repeated.sum())} of {len(repeated)} rows" + (f", {back} of them backwards" if back else "")
         faults.append(Fault("repeated time stamps", "", what, "Later rows with an old stamp left out"))
-        log = log.rows(~repeated)
+        log = log.rows(np.flatnonzero(~repeated))
     step = np.diff(log.time_s)[np.diff(log.episodes) == 0]
     period = log.period_s
     gaps = step > 1.7 * period
@@ -181,7 +172,7 @@ def _mend_values(log: Log) -> tuple[Log, list[Fault]]:
     if not np.isfinite(log.command_NU).all():
         bad = ~np.isfinite(log.command_NU).all(axis=1)
         faults.append(Fault("commands that are no numbers", "", f"{int(bad.sum())} rows", "Rows left out"))
-        log, finite = log.rows(~bad), finite[~bad]
+        log, finite = log.rows(np.flatnonzero(~bad)), finite[~bad]
     position = np.where(finite, log.position_NJ, 0.0)
     middle = np.median(np.stack([position[:-4], position[1:-3], position[2:-2], position[3:-1], position[4:]]), axis=0)
     away = np.abs(position[2:-2] - middle)

@@ -26,6 +26,7 @@ _STEP = 1e-6  # of the finite differences, in units of each parameter's scale
 _CONVERGED = 3e-5  # largest last step, in the same units
 _ROBUST = 3.0  # residuals beyond this many robust deviations pull linearly, not quadratically
 _UNSURE = 0.5  # a 95 % interval wider than this share of the value, either side, says that the log is silent about it
+_EXPLAINED = 1.5  # residual in units of the measurement noise at which no further start is tried
 _TWINS = 0.98  # correlation of two estimates beyond which the log cannot tell them apart
 
 
@@ -35,7 +36,8 @@ class FitConfig:
 
     Attributes:
         fit_share: share of the log, from its beginning, that is fitted; the rest is held out.
-        starts: one from the MJCF's values; more are spread over the bounds and refined if they beat it.
+        starts: most starting points: the MJCF's values, then a spread over the bounds until one explains the log to
+            its measurement noise.
         segment_s: longest open-loop stretch; 0 leaves the log whole.
         settle_s: start of each stretch left out of the residual, while errors of the start state die away.
         iterations: most Gauss-Newton steps of a search.
@@ -43,7 +45,7 @@ class FitConfig:
     """
 
     fit_share: float = 0.6
-    starts: int = 1
+    starts: int = 4
     segment_s: float = 0.0
     settle_s: float = 0.1
     iterations: int = 60
@@ -119,17 +121,36 @@ class _Huber:
 class _Problem:
     """Residuals of one part of the log, as `mujoco.sysid.optimize` wants them."""
 
-    def __init__(self, loop: OpenLoop, config: FitConfig):
+    def __init__(self, loop: OpenLoop, config: FitConfig, from_row: int = 0):
         self.loop, self.scale = loop, np.array([p.scale for p in loop.parameters])
         rows = loop.log.rows(loop.rows)
         began = np.concatenate([np.full(len(s.rows), s.start_s) for s in loop._segments])
-        self.use_MJ = loop.valid() & (rows.time_s - began >= config.settle_s)[:, None]
+        self.use_MJ = loop.valid() & ((rows.time_s - began >= config.settle_s) & (loop.rows >= from_row))[:, None]
         self.sigma_J = noise(loop.log)
 
     def residual(self, x: Array, _: sysid.ParameterDict) -> tuple[list[Array], list, list]:
         columns = x.reshape(len(self.scale), -1).T * self.scale
         error = (self.loop.measured() - self.loop.predict(columns).position_CMJ) / self.sigma_J
         return [error[:, self.use_MJ].T if x.ndim > 1 else error[0, self.use_MJ]], [], []
+
+    def jacobian(self, x: Array, r: Array) -> Array:
+        """Forward differences; separate kinematic trees share a simulation (Curtis, Powell and Reid 1974)."""
+        x = x.ravel()
+        middle = np.array([(p.low + p.high) / 2 for p in self.loop.parameters]) / self.scale
+        step = np.where(x > middle, -_STEP, _STEP) * np.maximum(1.0, np.abs(x))
+        member = np.array([self.loop.tree_of(p) for p in self.loop.parameters])
+        turn = np.array([np.sum(member[:p] == member[p]) for p in range(len(x))])
+        alone = np.flatnonzero(member < 0)
+        together = [np.flatnonzero((turn == k) & (member >= 0)) for k in range(turn.max() + 1)]
+        groups = [g for g in together if len(g)] + [np.array([p]) for p in alone]
+        moved = np.array([x + np.isin(np.arange(len(x)), group) * step for group in groups])
+        change = self.residual(moved.T, sysid.ParameterDict())[0][0] - r
+        felt = self.loop.trees()[np.nonzero(self.use_MJ)[1]]
+        found = np.zeros((len(r), len(x)))
+        for group, column in zip(groups, change.T, strict=True):
+            for p in group:
+                found[:, p] = np.where((member[p] < 0) | (felt == member[p]), column, 0.0) / step[p]
+        return found
 
     def rmse(self, values_P: Array) -> Array:
         """Per joint, with the settling time left out."""
@@ -165,25 +186,28 @@ def identify(
     if not parameters:
         raise UserError("nothing to identify", "Name at least one parameter, such as armature of each joint")
     began = time.monotonic()
-    fitted, held_out = log.split(config.fit_share) if config.fit_share < 1 else (log, None)
-    longest = config.segment_s or np.inf
-    problem = _Problem(OpenLoop(spec, fitted, parameters, longest), config)
+    if not 0 < config.fit_share <= 1:
+        raise UserError(f"fit.fit_share is {config.fit_share}", "Give a number above 0, at most 1")
+    cut = int(config.fit_share * len(log.time_s))
+    fitted, longest = slice(0, cut), config.segment_s or np.inf
+    problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest), config)
     found, starts, outliers = _search(problem, parameters, config, seed, say)
     if not problem.loop.uses_contact_rightly(found[0]):
         say("contacts occur at the identified values: fitting again with contacts simulated")
-        problem = _Problem(OpenLoop(spec, fitted, parameters, longest, contact=True), config)
+        problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest, contact=True), config)
         found, starts, outliers = _search(problem, parameters, config, seed, say)
     values, jacobian = found
     estimates, confused, covariance = _judge(problem, parameters, values, jacobian)
     nominal = np.array([p.nominal for p in parameters])
     rmse = {"before": _mean(problem.rmse(nominal)), "after": _mean(problem.rmse(values))}
     held_out_J = np.zeros(0)
-    if held_out is not None:
-        judge = _Problem(OpenLoop(spec, held_out, parameters, longest, problem.loop.contact), config)
+    if cut < len(log.time_s):
+        # simulated from the beginning of the log, so that nothing measured after the cut enters
+        judge = _Problem(OpenLoop(spec, log, parameters, slice(None), longest, problem.loop.contact), config, cut)
         held_out_J = judge.rmse(values)
         rmse |= {"held_out_before": _mean(judge.rmse(nominal)), "held_out": _mean(held_out_J)}
-        if held_out.command_NU.shape == held_out.position_NJ.shape:
-            rmse["held_out_command"] = float(np.sqrt(((held_out.command_NU - held_out.position_NJ) ** 2).mean()))
+        if log.command_NU.shape == log.position_NJ.shape:
+            rmse["held_out_command"] = float(np.sqrt(((log.command_NU - log.position_NJ)[cut:] ** 2).mean()))
     wall_s = time.monotonic() - began
     return Identified(
         tuple(parameters), estimates, confused, rmse, held_out_J, tuple(starts), outliers, wall_s, covariance
@@ -199,10 +223,13 @@ def _search(
     for i, start in enumerate(_starts(parameters, config.starts, seed)):
         values, jacobian, objective = _descend(problem, parameters, start, config, quick=config.robust)
         ends.append((objective, values))
-        say(f"start {i + 1} of {config.starts}: objective {objective:.4g}")
+        deviations = np.sqrt(2 * objective / max(int(problem.use_MJ.sum()), 1))
+        say(f"start {i + 1} of at most {config.starts}: {deviations:.2f} times the measurement noise is left")
+        if deviations < _EXPLAINED:
+            break
     outliers = 0.0
     best = min(ends, key=lambda end: end[0])[1]
-    if config.robust or config.starts > 1:
+    if config.robust or len(ends) > 1:
         outliers = problem.rescale(best)
         best, jacobian, _ = _descend(problem, parameters, best, config)
     return (best, jacobian), ends, outliers
@@ -232,7 +259,7 @@ def _descend(
         optimizer="mujoco",
         verbose=False,
         x_scale="jac",
-        eps=_STEP,
+        jacobian=problem.jacobian,
         xtol=30 * _CONVERGED if quick else _CONVERGED,
         max_iters=config.iterations,
         output=io.StringIO(),
@@ -247,9 +274,7 @@ def _judge(
     """Intervals, bounds, and what cannot be told apart, from the Jacobian at the optimum."""
     error = (problem.loop.measured() - problem.loop.predict(values).position_CMJ[0]) / problem.sigma_J
     residual = np.clip(error[problem.use_MJ], -_ROBUST, _ROBUST)
-    on_low = np.array(
-        [v - p.low <= 1e-3 * (p.high - p.low) for v, p in zip(values, parameters, strict=True)]
-    )
+    on_low = np.array([v - p.low <= 1e-3 * (p.high - p.low) for v, p in zip(values, parameters, strict=True)])
     on_high = np.array([p.high - v <= 1e-3 * (p.high - p.low) for v, p in zip(values, parameters, strict=True)])
     free = ~(on_low | on_high) & (np.linalg.norm(jacobian, axis=0) > 0)
     interval = np.full(len(values), np.inf)

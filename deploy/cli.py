@@ -1,10 +1,13 @@
 """`robot-wm <command> key=value …`: one command per stage, and one line for every mistake that the user can mend."""
 
 import errno
+import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +57,11 @@ STAGES: dict[str, Stage] = {
         "calibration.stages.calibrate", "calibrate", "CalibrateConfig",
         "The world model fitted to one body from a few minutes of its own log",
         "robot-wm calibrate embodiment=fetch model=runs/pretrain/RUN data=runs/record/RUN",
+    ),
+    "identify": Stage(
+        "calibration.stages.identify", "identify_body", "IdentifyConfig",
+        "MuJoCo parameters of a body from a log of it, with 95 % intervals, as a patch to its MJCF",
+        "robot-wm identify embodiment=desk_arm data=runs/record/RUN",
     ),
     "export": Stage(
         "deploy.stages.export", "export", "ExportConfig",
@@ -112,6 +120,7 @@ class Request:
     words: list[str] = field(default_factory=list)
     help: bool = False
     json: bool = False
+    multirun: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,6 +153,8 @@ def _dispatch(argv: list[str]) -> int:
     if request.help:
         print(command_help.stage(name, STAGES[name].does, STAGES[name].example, request.config_dirs))
         return 0
+    if request.multirun:
+        return _multirun(name, request)
     result = run_stage(name, _overrides(name, request), request.config_dirs)
     if result is not None:
         print(result)
@@ -167,6 +178,22 @@ def run_stage(name: str, overrides: Sequence[str], config_dirs: Sequence[Path] =
     return function(config.from_mapping(config_class, values, name))
 
 
+def _multirun(name: str, request: Request) -> int:
+    from deploy import compose
+
+    overrides = _overrides(name, request)
+    out = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("out=")), "runs")
+    folder = Path(out).resolve() / "multirun" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
+    compose.multirun(overrides, functools.partial(_job, name, request.config_dirs, Path.cwd()), folder)
+    return 0
+
+
+def _job(name: str, config_dirs: Sequence[Path], folder: Path, overrides: Sequence[str]) -> None:
+    """One job of a multirun, wherever its launcher put it."""
+    os.chdir(folder)
+    run_stage(name, overrides, config_dirs)
+
+
 def load(stage: Stage) -> tuple[Callable[[Any], Path | None], type[Any]]:
     """Import a stage's function and config dataclass."""
     module = importlib.import_module(stage.module)
@@ -179,6 +206,8 @@ def _parse(words: list[str]) -> Request:
     for word in rest:
         if word in ("-h", "--help"):
             request.help = True
+        elif word in ("-m", "--multirun"):
+            request.multirun = True
         elif word == "--json":
             request.json = True
         elif word == "--config-dir" or word.startswith("--config-dir="):
@@ -187,7 +216,7 @@ def _parse(words: list[str]) -> Request:
                 raise UserError(f"--config-dir {value!r} is not a folder", "Give a folder such as my/configs")
             request.config_dirs.append(Path(value))
         elif word.startswith("-"):
-            raise UserError(f"unknown option {word!r}", "Options: --help, --config-dir FOLDER, --json (bench)")
+            raise UserError(f"unknown option {word!r}", "Options: --help, --config-dir FOLDER, --multirun, --json (bench)")
         elif "=" in word:
             request.overrides.append(word)
         else:

@@ -19,6 +19,7 @@ from robot_wm.contracts.errors import UserError
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "pipeline": ("deploy.bench.pipeline", "pipeline"),
     "parity": ("deploy.bench.parity", "parity"),
+    "calibration": ("deploy.bench.calibration", "calibration"),
 }
 
 

@@ -1,0 +1,124 @@
+"""From an MJCF to what is to be identified in it, and from what was identified to a patch and a patched MJCF."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import mujoco
+
+from calibration import parameters as moved
+from calibration.parameters import BIAS, DELAY, KINDS, PAYLOAD, Parameter
+from calibration.signals import Fault, Log
+from calibration.sysid import Identified
+from robot_wm.contracts import files
+from robot_wm.contracts.errors import UserError
+
+PATCH, MODEL = "identified.json", "identified.xml"
+USUAL: dict[str, tuple[float, float]] = {
+    "armature": (0.05, 20.0),
+    "damping": (0.0, 20.0),
+    "frictionloss": (0.0, 20.0),
+    DELAY: (0.0, 0.15),
+}
+_VALUES = (BIAS, DELAY, PAYLOAD, "stiffness")  # zero in most MJCFs: their bounds are values, not factors
+
+
+def read_spec(path: Path) -> mujoco.MjSpec:
+    """An MJCF or URDF, ready to be edited."""
+    try:
+        return mujoco.MjSpec.from_file(str(path))
+    except (ValueError, mujoco.FatalError) as error:
+        raise UserError(f"{path} does not compile: {error}", "Mend the model file at the place named") from None
+
+
+def servo(spec: mujoco.MjSpec, stiffness: float, damping: float) -> None:
+    """Turn torque motors into the position servos of a joint-level PD controller, in place.
+
+    For robots whose drivers take positions while their MJCF describes bare motors. The motors' command range becomes
+    the limit of the servos' torque.
+    """
+    for actuator in spec.actuators:
+        if actuator.biastype != mujoco.mjtBias.mjBIAS_NONE:
+            raise UserError(f"actuator {actuator.name!r} is a servo already", "Leave servo_stiffness at 0")
+        low, high = actuator.ctrlrange
+        actuator.set_to_position(kp=stiffness, kv=damping)
+        actuator.ctrllimited = False
+        if low < high:
+            actuator.forcerange, actuator.forcelimited = [low, high], True
+
+
+def choose(model: mujoco.MjModel, log: Log, identifiable: Mapping[str, tuple[float, float]]) -> list[Parameter]:
+    """The parameters that a body's yaml names, or the usual ones of every joint in the log.
+
+    A key is a kind (`armature`: of every joint or actuator of the log) or a kind and an element (`mass:forearm`); a
+    specific key overrides a general one. Bounds are factors of the MJCF's value, except for biases [rad] (taken as ±),
+    payloads [kg], stiffness and the delay [s]. What is zero in the MJCF cannot be bounded by factors: with the usual
+    choice it stays zero, when it was asked for it is an error.
+    """
+    found: dict[str, Parameter] = {}
+    for key, (low, high) in sorted((identifiable or USUAL).items(), key=lambda item: ":" in item[0]):
+        kind, _, element = key.partition(":")
+        if kind not in KINDS:
+            raise UserError(f"identifiable.{key} is not known", f"Kinds: {', '.join(KINDS)}")
+        sort = KINDS[kind].target
+        everywhere = {None: ("",), "joint": log.joints, "actuator": log.actuators}.get(sort)
+        if not element and everywhere is None:
+            raise UserError(f"identifiable.{key} names no {sort}", f"Give {kind}:{sort.upper() if sort else ''}")
+        for target in (element,) if element else everywhere or ():
+            absolute = kind in _VALUES
+            if not absolute and not identifiable and KINDS[kind].read(model, moved.index(model, kind, target)) == 0:
+                continue
+            lowest = -high if kind == BIAS else low
+            new = moved.parameter(model, kind, target, lowest, high, absolute)
+            found[new.name] = new
+    if not found:
+        raise UserError("the MJCF has neither armature, damping nor friction loss", "Give starting values in it")
+    return list(found.values())
+
+
+def save(folder: Path, spec: mujoco.MjSpec, identified: Identified, faults: list[Fault]) -> list[str]:
+    """Write the patch (JSON) and the patched MJCF, each whole or not at all; returns their names."""
+    patched, full = spec.copy(), spec.copy().compile()
+    moved.mend(patched, full, identified.parameters, identified.values)
+    if spec.modelfiledir:  # the file leaves its meshes behind: it must still find them
+        home = Path(spec.modelfiledir).resolve()
+        patched.meshdir, patched.texturedir = str(home / spec.meshdir), str(home / spec.texturedir)
+    patched.compile()
+    files.write_atomic(folder / MODEL, patched.to_xml().encode())
+    files.write_json(folder / PATCH, describe(identified, faults))
+    return [PATCH, MODEL]
+
+
+def describe(identified: Identified, faults: list[Fault]) -> dict[str, object]:
+    """What was found, as strict JSON: values at full precision, intervals that are infinite as null."""
+    return {
+        "parameters": {
+            e.name: {
+                "value": e.value, "nominal": e.nominal, "unit": e.unit, "bound": e.bound or None,
+                "interval": e.interval if e.interval < float("inf") else None, "identifiable": e.identifiable,
+                "low": p.low, "high": p.high,
+            }
+            for e, p in zip(identified.estimates, identified.parameters, strict=True)
+        },
+        "rmse": identified.rmse,
+        "held_out_rmse_per_joint": identified.held_out_J.tolist(),
+        "inseparable": [list(group) for group in identified.confused],
+        "warnings": identified.warnings,
+        "faults": [str(fault) for fault in faults],
+        "outliers": identified.outliers,
+        "starts": [{"objective": objective, "values": end.tolist()} for objective, end in identified.starts],
+        "wall_s": identified.wall_s,
+    }  # fmt: skip
+
+
+def apply(spec: mujoco.MjSpec, patch: Path) -> None:
+    """Put an identified patch into an MJCF, in place.
+
+    Raises:
+        UserError: the patch was made for another body.
+    """
+    full = spec.copy().compile()
+    for name, found in files.read_json(patch)["parameters"].items():
+        kind, _, target = name.partition(":")
+        each = Parameter(kind, target, found["value"], found["low"], found["high"])
+        moved.index(full, kind, target)
+        moved.mend(spec, full, [each], [found["value"]])

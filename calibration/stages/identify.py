@@ -1,0 +1,125 @@
+"""What a body's MuJoCo parameters really are, from one log of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from calibration import mjcf
+from calibration.signals import Log, examine, refuse
+from calibration.sysid import FitConfig, Identified, identify
+from robot_wm import console
+from robot_wm.contracts.dataset import ACTION, STATE
+from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import dataset_folder, open_run
+from robot_wm.data.lerobot import LeRobotDataset
+from sims import robots
+
+
+@dataclass(frozen=True)
+class IdentifyConfig:
+    """Configuration of `robot-wm identify`.
+
+    Attributes:
+        embodiment: the body; its `identifiable` names the parameters and their bounds.
+        data: a log at the control rate: a LeRobot dataset, or the run that recorded it.
+        servo_stiffness, servo_damping: PD gains of the drivers, where the MJCF describes bare motors.
+    """
+
+    embodiment: Embodiment
+    data: str
+    servo_stiffness: float = 0.0
+    servo_damping: float = 0.0
+    fit: FitConfig = field(default_factory=FitConfig)
+    name: str = "identify"
+    out: str = "runs"
+    seed: int = 0
+
+
+def identify_body(config: IdentifyConfig) -> Path:
+    """Fit, judge on the held-out part, write the patch and the patched MJCF; returns the run folder.
+
+    Raises:
+        UserError: a log that cannot be used, or one that the fit predicts no better than the MJCF as it was.
+    """
+    if config.embodiment.environment is not None:
+        raise UserError(
+            f"{config.embodiment.name} is simulated by {config.embodiment.environment}, not by its MJCF's actuators",
+            "Identify a body with a joint interface",
+        )
+    inputs = {"data": Path(config.data)} | robots.model_inputs(config.embodiment)
+    with open_run(Path(config.out), "identify", config.name, config, inputs) as run:
+        if run.complete:
+            console.say(f"identify: already done with the same inputs: {run.path}")
+            return run.path
+        spec = mjcf.read_spec(robots.model_path(config.embodiment))
+        if config.servo_stiffness:
+            mjcf.servo(spec, config.servo_stiffness, config.servo_damping)
+        model = spec.copy().compile()
+        log = read_log(dataset_folder(Path(config.data)), config.embodiment)
+        joints = [model.joint(name).id for name in log.joints]
+        limits = model.actuator_ctrlrange[[model.actuator(name).id for name in log.actuators]]
+        ranges = np.where(model.jnt_limited[joints, None], model.jnt_range[joints], [-np.pi, np.pi])
+        log, faults = examine(log, ranges[:, 0], ranges[:, 1], limits)
+        for fault in faults:
+            console.say(f"log: {fault}")
+        refuse(faults)
+        chosen = mjcf.choose(model, log, config.embodiment.identifiable)
+        console.say(f"identify: {len(chosen)} parameters, {len(log.time_s)} samples")
+        found = identify(spec, log, chosen, config.fit, config.seed, console.say)
+        _show(found)
+        gates = {"better_than_the_mjcf": found.rmse.get("held_out", 0.0) <= found.rmse.get("held_out_before", np.inf)}
+        if not gates["better_than_the_mjcf"]:
+            raise UserError(
+                f"on the held-out part the fit is worse than the MJCF ({found.rmse['held_out']:.4g} against "
+                f"{found.rmse['held_out_before']:.4g})",
+                "Record a longer log that moves every joint, or identify fewer parameters",
+            )
+        outputs = mjcf.save(run.path, spec, found, faults)
+        run.finish(outputs, metrics=found.rmse, gates=gates, embodiment_sha256=config.embodiment.digest())
+        return run.path
+
+
+def read_log(dataset: Path, embodiment: Embodiment) -> Log:
+    """Commands, positions and velocities of every episode of a LeRobot dataset."""
+    simulation = robots.load(embodiment)
+    actuators, proprio = simulation.command.names, simulation.proprio_names
+    simulation.close()
+    source = LeRobotDataset(dataset)
+    for key in (STATE, ACTION):
+        if key not in source.info.features:
+            raise UserError(f"{dataset} has no feature {key!r}", f"It has: {', '.join(source.info.features)}")
+    episodes = [source.columns(e) for e in range(source.num_episodes)]
+    joined = {k: np.concatenate([e[k] for e in episodes]).astype(np.float64) for k in (STATE, ACTION, "timestamp")}
+    if joined[STATE].shape[1] != len(proprio) or joined[ACTION].shape[1] != len(actuators):
+        raise UserError(
+            f"{dataset}: {joined[STATE].shape[1]} state and {joined[ACTION].shape[1]} action entries",
+            f"{embodiment.name} has {', '.join(proprio)} and {', '.join(actuators)}",
+        )
+    joints = [i for i, name in enumerate(proprio) if name.endswith("_position")]
+    return Log(
+        joined["timestamp"],
+        joined[ACTION],
+        joined[STATE][:, joints],
+        tuple(proprio[i].removesuffix("_position") for i in joints),
+        actuators,
+        episode_N=np.concatenate([np.full(len(e["timestamp"]), i) for i, e in enumerate(episodes)]),
+    )
+
+
+def _show(found: Identified) -> None:
+    def rounded(value: float) -> str:
+        return f"{value:.4g}" if value < float("inf") else "unknown"
+
+    rows = [
+        (e.name, rounded(e.nominal), rounded(e.value), rounded(e.interval), e.unit, e.bound) for e in found.estimates
+    ]
+    console.table("Identified", ("parameter", "MJCF", "found", "± 95 %", "unit", "on bound"), rows)
+    for warning in found.warnings:
+        console.say(f"warning: {warning}")
+    names = {"before": "fitted part, as the MJCF", "after": "fitted part, identified"}
+    names |= {"held_out_before": "held out, as the MJCF", "held_out": "held out, identified"}
+    names |= {"held_out_command": "held out, the command itself"}
+    errors = [(names[k], f"{1e3 * v:.2f}") for k, v in found.rmse.items()]
+    console.table("Open-loop error [mrad or mm]", ("", "RMSE"), errors)
