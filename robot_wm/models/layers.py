@@ -15,6 +15,27 @@ def mlp(sizes: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3 × 3 convolution, GroupNorm, SiLU; both channel counts but the first are multiples of 8."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.SiLU())
+
+
+class ResidualConv(nn.Module):
+    """Two convolutions beside the identity, which is all that the block is at first (arXiv:1603.05027)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
+        )  # fmt: skip
+        nn.init.zeros_(self.inner[-1].weight)
+        nn.init.zeros_(self.inner[-1].bias)
+
+    def forward(self, x_BCYX: Tensor) -> Tensor:
+        return x_BCYX + self.inner(x_BCYX)
+
+
 def area_matrix(source: int, target: int) -> Tensor:
     """Rows that average `source` pixels into `target` pixels by covered area, (target, source).
 

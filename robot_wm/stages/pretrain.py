@@ -19,6 +19,7 @@ from robot_wm.training.loop import PROGRESS, TrainingConfig, check_health, devic
 from robot_wm.training.losses import LossConfig
 
 _DATA = "data.json"  # what each dataset contributed, and how its bodies move
+_JUDGED = 256  # held-out clips that the final health is measured on
 _SETTLING = 20  # batches that the final normalisation averages over
 
 
@@ -87,7 +88,7 @@ def pretrain(config: PretrainConfig) -> Path:
         settle_normalization(
             model.encoder, (clips.batch(32, generator).frames_BTYXC.flatten(0, 1) for _ in range(_SETTLING))
         )
-        vitals = check_health(model, validation, config.seed)
+        vitals = check_health(model, validation, config.seed, _JUDGED)
         outputs = [*save_world_model(run.path, model, clips.scales, config.step_s), _DATA]
         contributions = zip(config.data, clips.describe(), strict=True)
         files.write_json(run.path / _DATA, [{"data": path} | found for path, found in contributions])

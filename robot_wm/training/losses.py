@@ -77,9 +77,8 @@ def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
     return difference.square().sum() / known.sum().clamp(min=1)
 
 
-def pretraining_terms(model: WorldModel, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
-    """Every term, unweighted, and under `total` their weighted sum."""
-    z_BTD = model.encode(batch.frames_BTYXC)
+def pretraining_terms(model: WorldModel, z_BTD: Tensor, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+    """Every term of a batch and its latents, unweighted, and under `total` their weighted sum."""
     mean, log_std = model.infer(z_BTD)
     actions = Labeler.sample(mean, log_std)
     histories = model.histories(z_BTD)[:, :-1]
@@ -119,6 +118,7 @@ def health(model: WorldModel, batch: Batch) -> dict[str, float]:
         zero_ratio, shuffled_ratio: error with zero and with shuffled latent actions over that with inferred ones.
         copy_ratio: error of copying the last latent over that of predicting.
         hand_r2: R² of the displacement of the hand from the latent action, where simulator state is known.
+        hand_place_r2, object_place_r2: R² of their positions from the latent, likewise.
     """
     z_BTD = model.encode(batch.frames_BTYXC)
     mean, log_std = model.infer(z_BTD)
@@ -130,15 +130,23 @@ def health(model: WorldModel, batch: Batch) -> dict[str, float]:
         return float((model.predict(histories, candidate)[0] - target).square().mean())
 
     inferred = max(error(actions), 1e-9)
-    displacement = batch.hand_BT3.diff(dim=1) * batch.displacement_gain
-    known = ~displacement.isnan().any(-1)
-    residual = (model.state.displacement(torch.tanh(mean)) - displacement)[known]
-    spread = displacement[known] - displacement[known].mean(0) if known.any() else residual
+    hand, thing, displacement = model.state(z_BTD, torch.tanh(mean))
     return {
         "moving_share": float(z_BTD.var(dim=1).mean() / z_BTD.flatten(0, 1).var(dim=0).mean()),
         "nats": float(bottleneck(mean, log_std)),
         "zero_ratio": error(torch.zeros_like(actions)) / inferred,
         "shuffled_ratio": error(actions[torch.randperm(len(actions)).to(actions.device)]) / inferred,
         "copy_ratio": float((histories[:, -1] - target).square().mean()) / inferred,
-        "hand_r2": float(1 - residual.square().sum() / spread.square().sum()) if known.any() else float("nan"),
+        "hand_r2": _explained(displacement, batch.hand_BT3.diff(dim=1) * batch.displacement_gain),
+        "hand_place_r2": _explained(hand, batch.hand_BT3),
+        "object_place_r2": _explained(thing, batch.object_BT3),
     }
+
+
+def _explained(predicted: Tensor, target: Tensor) -> float:
+    """R² over the rows that are known; NaN when there is none."""
+    known = ~target.isnan().any(-1)
+    if not known.any():
+        return float("nan")
+    spread = target[known] - target[known].mean(0)
+    return float(1 - (predicted - target)[known].square().sum() / spread.square().sum())

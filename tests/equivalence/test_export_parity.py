@@ -40,7 +40,7 @@ def make_controllable(interface: Interface = "joint_velocity", seed: int = 0) ->
     command = CommandSpace(
         interface, ("left", "right"), "rad/s", (-1.0, -0.5), (1.0, 1.5), (0.4, 0.4), frame_skip=2, control_rate_hz=20.0
     )
-    sizes = EncoderConfig(size=16, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1)
+    sizes = EncoderConfig(size=32, channels=(8, 8, 8), blocks=1, keypoints=4, grid_channels=1)
     encoder = Encoder(sizes, SIDE, SIDE + 8)
     encoder(torch.from_numpy(make_recorded(32, seed=9).frames_NYXC))  # running statistics of BatchNorm
     dynamics = Dynamics(DynamicsConfig(width=32, blocks=1), sizes.latent_dim, HISTORY, ACTION_DIM)

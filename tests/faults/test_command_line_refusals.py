@@ -58,7 +58,7 @@ camera:
 safety: {{max_step: 1.0}}
 """
 TINY = WorldModelConfig(
-    EncoderConfig(size=32, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1),
+    EncoderConfig(size=32, channels=(8, 8, 8), blocks=1, keypoints=4, grid_channels=1),
     DynamicsConfig(width=32, blocks=1),
     action_dim=3,
     labeler_width=32,

@@ -27,7 +27,7 @@ def test_a_model_pretrained_on_a_gpu_runs_on_the_cpu(tmp_path: Path, precision: 
             writer.add_episode({}, {key: np.asarray(pack.frames_FYXC[pack.episode_F == episode])})
     config = PretrainConfig(
         data=(str(tmp_path / "video"),),
-        model=WorldModelConfig(encoder=EncoderConfig(32, (8, 8, 8, 8), 4, 1), labeler_width=16),
+        model=WorldModelConfig(encoder=EncoderConfig(32, (8, 8, 8), 1, 4, 1), labeler_width=16),
         training=TrainingConfig(
             steps=20, batch=4, clip_frames=4, checkpoint_every=7, accelerator="cuda", precision=precision
         ),

@@ -15,7 +15,7 @@ from robot_wm.training.losses import LossConfig
 from tests.moving_square import make_pack
 
 MODEL = WorldModelConfig(
-    encoder=EncoderConfig(size=32, channels=(16, 16, 32, 32), keypoints=8, grid_channels=2), labeler_width=64
+    encoder=EncoderConfig(size=32, channels=(16, 32, 32), blocks=1, keypoints=8, grid_channels=2), labeler_width=64
 )
 TRAINING = TrainingConfig(steps=250, batch=16, clip_frames=5, learning_rate=2e-3, health_every=1000, accelerator="cpu")
 

@@ -14,7 +14,7 @@ from robot_wm.training.losses import LossConfig
 from tests.moving_square import make_pack
 
 MODEL = WorldModelConfig(
-    encoder=EncoderConfig(size=32, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1), labeler_width=16
+    encoder=EncoderConfig(size=32, channels=(8, 8, 8), blocks=1, keypoints=4, grid_channels=1), labeler_width=16
 )
 TRAINING = TrainingConfig(
     steps=8, batch=4, clip_frames=4, warmup=2, health_every=4, checkpoint_every=3, accelerator="cpu"

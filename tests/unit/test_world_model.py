@@ -18,7 +18,7 @@ from robot_wm.models.world_model import WorldModel, WorldModelConfig
 from robot_wm.training.checkpoint import load_world_model, save_world_model
 from robot_wm.training.losses import LossConfig
 
-ENCODER = EncoderConfig(size=32, channels=(8, 8, 8, 8), keypoints=4, grid_channels=1)
+ENCODER = EncoderConfig(size=32, channels=(8, 8, 8), blocks=1, keypoints=4, grid_channels=1)
 TINY = WorldModelConfig(encoder=ENCODER, action_dim=3)
 SCALES = Scales(1.0, (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
 
@@ -120,7 +120,7 @@ def test_truncated_or_foreign_weights_are_refused(model: WorldModel, tmp_path) -
 @pytest.mark.parametrize(
     ("config", "values", "words"),
     [
-        (EncoderConfig, {"size": 60}, "encoder.size is 60.*multiple of 16"),
+        (EncoderConfig, {"size": 60}, "encoder.size is 60.*multiple of 32"),
         (EncoderConfig, {"size": 0}, "encoder.size is 0"),
         (EncoderConfig, {"channels": (8, 12, 8, 8)}, "channels is .*multiples of 8"),
         (EncoderConfig, {"keypoints": 0}, "keypoints 0"),
