@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from robot_wm.contracts.dataset import FOCAL, HAND
 from robot_wm.data.pack import Pack
 
-_STANDARD_M = 0.4  # what half the height of a standard picture shows at the distance of the hand
+STANDARD_M = 0.4  # what half the height of a standard picture shows at the distance of the hand
 _PIECE = 1 << 13  # frames read at a time: a large set does not fit into memory
 Triple = tuple[float, float, float]
 
@@ -71,7 +71,7 @@ def positions(pack: Pack, key: str) -> NDArray[np.float32]:
     depth = _per_episode_mean(np.asarray(pack.columns[HAND], np.float32).reshape(len(places), -1)[:, 2], pack.starts)
     shown = np.abs(places[:, :2]).max(axis=1) * focal <= np.maximum(places[:, 2], 1e-3)
     places[:, 2] -= depth
-    places *= (_STANDARD_M * focal / depth)[:, None]
+    places *= (STANDARD_M * focal / depth)[:, None]
     return np.where(shown[:, None], places, np.float32(np.nan))
 
 
