@@ -59,6 +59,35 @@ class Renderer:
         _make_current()
         upload = self._upload(height, width)
         started_s = time.perf_counter()
+        area = self._render(data, camera, upload, height, width)
+        pixels = np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, area, upload)
+        image_YXC = np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
+        drawn.frames += 1
+        drawn.seconds += time.perf_counter() - started_s
+        return image_YXC
+
+    def depth(self, data: mujoco.MjData, camera: int = 0) -> NDArray[np.float32]:
+        """How far away along the view what each pixel shows is [m], (height, width); the far plane where nothing is.
+
+        Raises:
+            UserError: this machine has no OpenGL backend that works.
+        """
+        height, width = self._cameras[camera].height, self._cameras[camera].width
+        _make_current()
+        upload = self._upload(height, width)
+        area = self._render(data, camera, upload, height, width)
+        raw = np.empty((height, width), np.float32)
+        mujoco.mjr_readPixels(None, raw, area, upload)
+        near, far = (self._model.stat.extent * d for d in (self._model.vis.map.znear, self._model.vis.map.zfar))
+        depth_YX = near * far / (far - raw.astype(np.float64) * (far - near))
+        return np.ascontiguousarray(depth_YX[::-1], dtype=np.float32)
+
+    def _render(
+        self, data: mujoco.MjData, camera: int, upload: mujoco.MjrContext, height: int, width: int
+    ) -> mujoco.MjrRect:
+        """Draw into the buffer of `upload`; returns where in it."""
+        seen = self._cameras[camera]
         if seen.position_m is not None:
             self._model.vis.global_.fovy = seen.fovy_deg
         if self._scene is None:
@@ -66,14 +95,9 @@ class Renderer:
         every = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._views[camera], every, self._scene)
         area = mujoco.MjrRect(0, 0, width, height)
-        pixels = np.empty((height, width, 3), np.uint8)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, upload)
         mujoco.mjr_render(area, self._scene, upload)
-        mujoco.mjr_readPixels(pixels, None, area, upload)
-        image_YXC = np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
-        drawn.frames += 1
-        drawn.seconds += time.perf_counter() - started_s
-        return image_YXC
+        return area
 
     def _upload(self, height: int, width: int) -> mujoco.MjrContext:
         """The model's meshes and textures in the OpenGL context of this thread, with a buffer of this size."""

@@ -11,7 +11,7 @@ from sims import scenes, soundness
 from sims.arms import HAND_SITE
 from sims.filming import film, play
 from sims.motion import CONTROL_S, InverseKinematics, Wander
-from sims.render import Renderer
+from sims.render import Renderer, world_to_camera
 from sims.tools import GRIPPER
 from sims.viewpoints import in_view
 
@@ -143,6 +143,25 @@ def test_every_camera_sees_the_hand_at_work(many):
         mujoco.mj_forward(scene.model, data)
         seen += [bool(in_view(scene.model, data, c, data.site(HAND_SITE).xpos[None])[0]) for c in scene.cameras]
     assert all(seen)
+
+
+def test_depth_is_how_far_along_the_view_what_a_pixel_shows_is(many):
+    compared = 0
+    for scene in many[:8]:
+        model, data, camera = scene.model, mujoco.MjData(scene.model), scene.camera
+        mujoco.mj_forward(model, data)
+        renderer = Renderer(model, camera)
+        depth_YX, T_cam_world = renderer.depth(data), world_to_camera(model, data, camera)
+        renderer.close()
+        focal_px = camera.height / 2 / np.tan(np.radians(camera.fovy_deg / 2))
+        for y, x in ((20, 20), (32, 40), (50, 30)):
+            ray = np.array([x + 0.5 - camera.width / 2, y + 0.5 - camera.height / 2, focal_px]) / focal_px
+            start_m, along = np.array(camera.position_m), T_cam_world[:3, :3].T @ ray
+            far_m = mujoco.mj_ray(model, data, start_m, along, None, 1, -1, np.zeros(1, np.int32))
+            if 0 < far_m < 3 and np.ptp(depth_YX[y - 1 : y + 2, x - 1 : x + 2]) < 0.05:  # no edge runs through it
+                compared += 1
+                assert depth_YX[y, x] == pytest.approx(far_m, abs=0.01)
+    assert compared > 8
 
 
 @few
