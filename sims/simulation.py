@@ -15,6 +15,9 @@ from sims.render import Renderer, world_to_camera
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_UNSTABLE = [  # MuJoCo starts over at each of them, and forgets the others
+    mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC
+]  # fmt: skip
 _PERTURBATION = {mujoco.mjtJoint.mjJNT_HINGE: 0.05, mujoco.mjtJoint.mjJNT_SLIDE: 0.01}  # rad, m
 
 
@@ -96,7 +99,7 @@ class Simulation:
         self.data.ctrl[self._actuators] = applied_U
         mujoco.mj_step(self.model, self.data, nstep=self._substeps - late)
         mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves body positions one substep behind the joints
-        if self.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
+        if self.data.warning.number[_UNSTABLE].any():
             raise UserError(
                 f"the simulation of {self.embodiment.name} became unstable after {self.data.time:.2f} s",
                 "Lower safety.max_step, the actuators' gains or the MJCF's timestep, or add damping",
