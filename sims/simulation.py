@@ -15,9 +15,8 @@ from sims.render import Renderer, world_to_camera
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
-_UNSTABLE = [  # MuJoCo starts over at each of them, and forgets the others
-    mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC
-]  # fmt: skip
+_WARNING = mujoco.mjtWarning  # MuJoCo starts over at each of these three, and forgets the others
+_UNSTABLE = [int(w) for w in (_WARNING.mjWARN_BADQPOS, _WARNING.mjWARN_BADQVEL, _WARNING.mjWARN_BADQACC)]
 _PERTURBATION = {mujoco.mjtJoint.mjJNT_HINGE: 0.05, mujoco.mjtJoint.mjJNT_SLIDE: 0.01}  # rad, m
 
 
