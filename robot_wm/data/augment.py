@@ -1,9 +1,16 @@
-"""Clips in other colours and in the mirror: what a body looks like, and on which side, says nothing of how it moves."""
+"""Clips in other colours and in the mirror: bodies differ in colour first of all, and none has a preferred side.
+
+Each clip has its channels put into a random order, its contrast and brightness changed, as a whole.
+"""
 
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
+
+from robot_wm.data.frames import in_pieces
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,33 @@ class Mirror:
         return torch.where(self.mirrored_B.reshape(-1, *[1] * (values.dim() - 1)), turned, values)
 
 
-def recolour(frames_BTYXC: Tensor, looks: Looks) -> Tensor:
-    """A random order of the colour channels, contrast and brightness per clip: bodies differ in colour first of all."""
-    order, gain, shift = (x.to(frames_BTYXC.device) for x in (looks.order_B3, looks.gain_B3, looks.shift_B3))
+def change(frames_BTYXC: Tensor, looks: Looks) -> Tensor:
+    """Frames recoloured and mirrored as drawn: the same bytes on every device."""
+    if frames_BTYXC.device.type == "cpu":
+        return _change_on_host(frames_BTYXC, looks)
+    device, spread = frames_BTYXC.device, (slice(None), None, None, None)
+    order, gain, shift = (x.to(device) for x in (looks.order_B3, looks.gain_B3, looks.shift_B3))
     shuffled = frames_BTYXC.gather(-1, order[:, None, None, None].expand(frames_BTYXC.shape))
-    spread = (slice(None), None, None, None)
-    return (shuffled * gain[spread] + shift[spread]).clamp(0, 255).to(torch.uint8)
+    recoloured = (shuffled * gain[spread] + shift[spread]).clamp(0, 255).to(torch.uint8)
+    return Mirror(looks.mirrored_B.to(device)).image(recoloured)
+
+
+def _change_on_host(frames_BTYXC: Tensor, looks: Looks) -> Tensor:
+    """By tables of the 256 levels, clip by clip: several times as fast as arithmetic on every pixel."""
+    levels = torch.arange(256, dtype=torch.float32)[None, :, None]
+    tables = (levels * looks.gain_B3[:, None] + looks.shift_B3[:, None]).clamp(0, 255).to(torch.uint8)
+    tables_B = tables[:, :, None].numpy()
+    orders, mirrored, width = looks.order_B3.tolist(), looks.mirrored_B.tolist(), frames_BTYXC.shape[3]
+    source, out = frames_BTYXC.numpy(), np.empty(tuple(frames_BTYXC.shape), np.uint8)
+
+    def work(clips: slice) -> None:
+        for clip in range(clips.start, clips.stop):
+            image, changed = source[clip].reshape(-1, width, 3), out[clip].reshape(-1, width, 3)
+            channels = [pair for target, origin in enumerate(orders[clip]) for pair in (origin, target)]
+            cv2.mixChannels([image], [changed], channels)
+            cv2.LUT(changed, tables_B[clip], changed)
+            if mirrored[clip]:
+                cv2.flip(changed, 1, changed)
+
+    in_pieces(work, len(source), source.nbytes * 8)  # a byte here costs as much as eight that are only copied
+    return torch.from_numpy(out)

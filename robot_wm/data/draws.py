@@ -85,7 +85,7 @@ class Draws:
 
     def pack(self, starts_B: Tensor) -> Tensor:
         """Number of the pack (dataset and camera) that each window is of."""
-        return torch.searchsorted(self._offsets, starts_B, right=True) - 1
+        return torch.from_numpy(np.searchsorted(self._offsets.numpy(), starts_B.numpy(), side="right") - 1)
 
     def _elsewhere(self, starts_B: Tensor, chance_B: Tensor) -> Tensor:
         """The same moments in another camera of the same dataset, if it has one."""

@@ -4,7 +4,7 @@ import os
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -47,13 +47,7 @@ class Rows:
 
     def take_into(self, index_N: NDArray[np.int64], out_N: NDArray[Any]) -> None:
         """Write the given rows to `out_N`, in several threads if they are many."""
-        pieces = min(_CORES, max(1, out_N.nbytes // _PIECE_BYTES))
-        bounds = np.linspace(0, len(index_N), pieces + 1, dtype=np.int64)
-        spans = [slice(a, b) for a, b in pairwise(bounds)]
-        if len(spans) == 1:
-            self._take(index_N, out_N)
-        else:
-            list(_threads.map(lambda span: self._take(index_N[span], out_N[span]), spans))
+        in_pieces(lambda span: self._take(index_N[span], out_N[span]), len(index_N), out_N.nbytes)
 
     def _take(self, index_N: NDArray[np.int64], out_N: NDArray[Any]) -> None:
         """Runs of rows from one array are taken at once; `clip` spares numpy a buffer, all rows being in range."""
@@ -78,6 +72,16 @@ class Rows:
                     source = torch.from_numpy(piece).reshape(len(piece), -1).view(torch.uint8).view(words)
                     rows[offset + first : offset + first + len(piece)].copy_(source)
         return DeviceRows(rows, self.shape, _torch_dtype(self.dtype))
+
+
+def in_pieces(work: Callable[[slice], None], num: int, num_bytes: int) -> None:
+    """Do the work on all of `num` items: in one go if it is little, else in as many pieces as there are cores."""
+    pieces = min(_CORES, max(1, num_bytes // _PIECE_BYTES))
+    bounds = [round(num * piece / pieces) for piece in range(pieces + 1)]
+    others = [_threads.submit(work, slice(a, b)) for a, b in pairwise(bounds[1:])]
+    work(slice(0, bounds[1]))
+    for other in others:
+        other.result()
 
 
 class DeviceRows:
@@ -107,7 +111,7 @@ class Buffers:
             return np.empty(shape, dtype)
         memory = None
         while self._free and memory is None:
-            candidate = self._free.popleft()
+            candidate = self._free.pop()  # the last one used, which may still be in the processor's cache
             memory = candidate if candidate.nbytes == needed else None
         if memory is None:
             memory = np.empty(needed, np.uint8)

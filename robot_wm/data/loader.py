@@ -15,9 +15,9 @@ from torch import Tensor
 from robot_wm.contracts.dataset import HAND, OBJECT
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
-from robot_wm.data.augment import Looks, Mirror, recolour
+from robot_wm.data.augment import Looks, Mirror, change
 from robot_wm.data.draws import Draw, Draws, Request
-from robot_wm.data.frames import DeviceRows, Rows
+from robot_wm.data.frames import Buffers, DeviceRows, Rows, in_pieces
 from robot_wm.data.pack import Pack
 from robot_wm.data.scales import Scales as Scales
 from robot_wm.data.scales import measure, positions
@@ -90,15 +90,17 @@ class ClipSet:
         self._start_afresh()
 
     def _hold(self, memory: Memory) -> None:
-        """Frames and flow where they are wanted; the rest is small, and goes to the device."""
+        """Frames, flow, and ten numbers more per frame: four moments, hand and object."""
         mean, deviation = np.asarray(self.scales.position_mean_m), np.asarray(self.scales.position_m)
-        places = ([(positions(p, key) - mean) / deviation for p in self.packs] for key in (HAND, OBJECT))
-        self._hand, self._object = (_tensor(np.concatenate(place), self.device) for place in places)
-        self._moments = _tensor(np.concatenate([p.moments_F for p in self.packs]), self.device)
-        self._frames, self._flow = Rows([p.frames_FYXC for p in self.packs]), Rows([p.flow_F for p in self.packs])
-        self._on_device: tuple[DeviceRows, DeviceRows] | None = None
-        if memory == "device" or (memory == "auto" and _fits(self._frames, self._flow, self.device)):
-            self._on_device = self._frames.upload(self.device), self._flow.upload(self.device)
+        places = [[(positions(p, key) - mean) / deviation for key in (HAND, OBJECT)] for p in self.packs]
+        rest = [
+            np.column_stack([p.moments_F, *at]).astype(np.float32) for p, at in zip(self.packs, places, strict=True)
+        ]
+        held = ([p.frames_FYXC for p in self.packs], [p.flow_F for p in self.packs], rest)
+        self._rows, self._buffers = [Rows(arrays) for arrays in held], Buffers()
+        self._on_device: list[DeviceRows] | None = None
+        if memory == "device" or (memory == "auto" and _fits(self._rows, self.device)):
+            self._on_device = [rows.upload(self.device) for rows in self._rows]
 
     def _start_afresh(self) -> None:
         self.waited_s = 0.0
@@ -172,41 +174,34 @@ class ClipSet:
         self.waited_s += time.monotonic() - started_s
         return batches
 
-    def _fetch(self, starts_B: Tensor, pinned: bool = False) -> tuple[Tensor, Tensor]:
-        """Frames (B, T, Y, X, C) and flow (B, T - 1, cells, cells, 2), as they are stored."""
+    def _fetch(self, starts_B: Tensor, pinned: bool = False) -> list[Tensor]:
+        """Frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2) and the rest (B, T, 10), as they are stored."""
         index = starts_B[:, None] + torch.arange(self.length)
-        shapes = (index.shape, index[:, 1:].shape)
+        indices = [index, index[:, :-1], index]
         if self._on_device is not None:
-            index = index.to(self.device)
-            taken = [rows.take(i.flatten()) for rows, i in zip(self._on_device, (index, index[:, :-1]), strict=True)]
+            taken = [rows.take(i.to(self.device).flatten()) for rows, i in zip(self._on_device, indices, strict=True)]
         else:
-            indices = (index.flatten().numpy(), index[:, :-1].flatten().numpy())
-            taken = [r.take(i, pinned) for r, i in zip((self._frames, self._flow), indices, strict=True)]
-        frames, flow = (t.reshape(*shape, *t.shape[1:]) for t, shape in zip(taken, shapes, strict=True))
-        return frames, flow
+            taken = [rows.take(i.flatten().numpy(), pinned) for rows, i in zip(self._rows, indices, strict=True)]
+        return [t.reshape(*i.shape, *t.shape[1:]) for t, i in zip(taken, indices, strict=True)]
 
-    def _send(self, draw: Draw) -> tuple[Draw, list[tuple[Tensor, Tensor]], torch.cuda.Event]:
-        """A draw's frames and flow on their way to the GPU, beside what it computes; the event tells when they are."""
+    def _send(self, draw: Draw) -> tuple[Draw, list[list[Tensor]], torch.cuda.Event]:
+        """A draw's data on their way to the GPU, beside what it computes; the event tells when they have arrived."""
         stream = _stream(self.device)
         with torch.cuda.stream(stream):
-            sent = []
-            for starts in draw.starts:
-                frames, flow = self._fetch(starts, pinned=True)
-                sent.append((frames.to(self.device, non_blocking=True), flow.to(self.device, non_blocking=True)))
+            fetched = [self._fetch(starts, pinned=True) for starts in draw.starts]
+            sent = [[tensor.to(self.device, non_blocking=True) for tensor in tensors] for tensors in fetched]
             return draw, sent, stream.record_event()
 
-    def _finish(self, starts_B: Tensor, looks: Looks | None, fetched: tuple[Tensor, Tensor]) -> Batch:
+    def _finish(self, starts_B: Tensor, looks: Looks | None, fetched: list[Tensor]) -> Batch:
         """Standardised and changed as drawn, on the device."""
-        frames, flow = fetched
+        frames, flow, rest = fetched
         motion_B5 = self._motion_P5[self._draws.pack(starts_B)].to(self.device)
-        index = (starts_B[:, None] + torch.arange(self.length)).to(self.device)
-        flow = flow.float() / motion_B5[:, :1, None, None, None]
-        moments, hand, thing = (rows_F[index] for rows_F in (self._moments, self._hand, self._object))
-        moments = moments[:, :-1] / motion_B5[:, None, 1:]
+        moments, hand, thing = rest[..., :4], rest[..., 4:7], rest[..., 7:]
+        flow, moments = _divided(flow, motion_B5[:, 0], self._buffers), moments[:, :-1] / motion_B5[:, None, 1:]
         if looks is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]
             mirror = Mirror(looks.mirrored_B.to(self.device))
-            frames, flow = mirror.image(recolour(frames, looks)), mirror.vectors(mirror.image(flow))
+            frames, flow = change(frames, looks), mirror.vectors(mirror.image(flow))
             moments, hand, thing = mirror.moments(moments), mirror.places(hand, centre), mirror.places(thing, centre)
         return Batch(frames, flow.flatten(2), moments, hand, thing, self.scales.displacement_gain)
 
@@ -266,12 +261,11 @@ def _check(views: Sequence[tuple[Pack, ...]], weights: Sequence[float] | None) -
         raise UserError(f"weights are {list(weights)}", "Give positive numbers, or leave a dataset out")
 
 
-def _fits(frames: Rows, flow: Rows, device: torch.device) -> bool:
+def _fits(held: Sequence[Rows], device: torch.device) -> bool:
     """Whether an accelerator has room for all of them; the CPU has no use for a copy."""
     if device.type != "cuda":
         return False
-    needed = len(frames) * (frames.row_bytes + flow.row_bytes)
-    return needed <= _SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]
+    return sum(len(rows) * rows.row_bytes for rows in held) <= _SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]
 
 
 @lru_cache(maxsize=8)
@@ -279,5 +273,18 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
-    return torch.as_tensor(np.asarray(values, np.float32), device=device)
+def _divided(values_B: Tensor, by_B: Tensor, buffers: Buffers) -> Tensor:
+    """Each entry divided, in float32. On the CPU in small pieces, which torch does not share out among its threads."""
+    by_B = by_B.reshape(-1, *[1] * (values_B.dim() - 1))
+    if values_B.device.type != "cpu":
+        return values_B.float() / by_B
+    out_B = torch.from_numpy(buffers.lend(tuple(values_B.shape), np.dtype(np.float32)))
+    size = max(1, (1 << 15) * len(values_B) // max(1, values_B.numel()))
+
+    def work(clips: slice) -> None:
+        for first in range(clips.start, clips.stop, size):
+            piece = slice(first, min(first + size, clips.stop))
+            out_B[piece].copy_(values_B[piece]).div_(by_B[piece])
+
+    in_pieces(work, len(values_B), out_B.nbytes * 4)
+    return out_B

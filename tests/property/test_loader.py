@@ -97,7 +97,7 @@ def test_frames_on_the_device_and_in_the_file_make_the_same_batches() -> None:
 def test_the_set_is_not_copied() -> None:
     packs = [numbered([7, 5], 0), numbered([6], 1)]
     clips = ClipSet(packs, LENGTH, "cpu", everywhere(packs))
-    for held, pack in zip(clips._frames._arrays, packs, strict=True):
+    for held, pack in zip(clips._rows[0]._arrays, packs, strict=True):
         assert held is pack.frames_FYXC
 
 
