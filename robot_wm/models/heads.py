@@ -34,3 +34,21 @@ class StateHeads(nn.Module):
     def forward(self, z_BD: Tensor, action_BA: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Hand (B, 3), object (B, 3), and displacement of the hand (B, 3), in units of their deviations."""
         return self.hand(z_BD), self.object(z_BD), self.displacement(action_BA)
+
+
+class GoalHead(nn.Module):
+    """What a clip's own future teaches: the latent action that led towards a later latent, and how far off that was.
+
+    Every later frame is taken for a goal in hindsight (Andrychowicz et al., arXiv:1707.01495); no command is needed.
+    """
+
+    def __init__(self, latent_dim: int, action_dim: int, width: int):
+        super().__init__()
+        self.network = mlp((3 * latent_dim, width, width, action_dim + 1))
+
+    def forward(self, history_BTD: Tensor, goal_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent action (B, A), and the log of the number of steps to the goal (B,)."""
+        now_BD = history_BTD[:, -1]
+        features = torch.cat([now_BD - history_BTD[:, 0], now_BD, goal_BD], dim=-1)
+        action_BA, log_steps_B1 = self.network(features).tensor_split([-1], dim=-1)
+        return action_BA, log_steps_B1.squeeze(-1)

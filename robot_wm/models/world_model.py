@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.dynamics import Dynamics, DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
-from robot_wm.models.heads import MotionHeads, StateHeads
+from robot_wm.models.heads import GoalHead, MotionHeads, StateHeads
 from robot_wm.models.labeler import Labeler
 
 
@@ -20,7 +20,7 @@ class WorldModelConfig:
         encoder, dynamics: their sizes.
         action_dim: entries of a latent action.
         history: latents that the dynamics see.
-        labeler_width: hidden width of the labeler and of the flow decoder.
+        labeler_width: hidden width of the labeler and of the flow decoder, and half that of the goal head.
         flow_cells: side of the pooled optical flow that the labeler is grounded by.
     """
 
@@ -49,6 +49,7 @@ class WorldModel(nn.Module):
         self.dynamics = Dynamics(config.dynamics, latent_dim, config.history, config.action_dim)
         self.motion = MotionHeads(latent_dim, config.action_dim, config.flow_cells, config.labeler_width)
         self.state = StateHeads(latent_dim, config.action_dim)
+        self.goal = GoalHead(latent_dim, config.action_dim, 2 * config.labeler_width)
 
     def encode(self, frames_BTYXC: Tensor) -> Tensor:
         """Frames (B, T, Y, X, 3), uint8, to latents (B, T, D)."""

@@ -25,6 +25,7 @@ class LossConfig:
         flow: pooled optical flow, decoded from the latent action and the latent.
         moments: four moments of that flow, from the latent action alone.
         state: hand and object positions and hand displacement, for simulated clips only.
+        goal: latent action towards later frames and the time to them; reads latents, does not shape them.
     """
 
     predict: float = 1.0
@@ -35,6 +36,7 @@ class LossConfig:
     flow: float = 2.0
     moments: float = 1.0
     state: float = 1.0
+    goal: float = 1.0
 
     def __post_init__(self) -> None:
         if self.rollout_steps < 1:
@@ -101,11 +103,29 @@ def pretraining_terms(model: WorldModel, z_BTD: Tensor, batch: Batch, config: Lo
         + squared_error(thing, batch.object_BT3)
         + squared_error(displacement, batch.hand_BT3.diff(dim=1) * batch.displacement_gain),
     }
+    terms["goal"] = hindsight(model, histories.detach(), z_BTD.detach(), torch.tanh(mean).detach())
     weighted = sum(getattr(config, name) * value for name, value in terms.items())
     # The expected error is fitted by likelihood beside the other terms; it steers none of them.
     terms["calibration"] = (error_N.detach() / log_error.exp() + log_error).mean()
     terms["total"] = weighted + 0.1 * terms["calibration"]
     return terms
+
+
+def hindsight(model: WorldModel, histories_BTHD: Tensor, z_BTD: Tensor, actions_BTA: Tensor) -> Tensor:
+    """Error of the goal head on two goals per clip, each a later frame of it.
+
+    Args:
+        model: whose goal head is judged.
+        histories_BTHD: of the T latents that a latent action follows.
+        z_BTD: latents, (B, T + 1, D).
+        actions_BTA: what the labeler inferred, (B, T, A).
+    """
+    clip = torch.arange(len(z_BTD), device=z_BTD.device).repeat(2)
+    now = torch.randint(actions_BTA.shape[1], clip.shape, device=clip.device)
+    steps = 1 + (torch.rand(clip.shape, device=clip.device) * (actions_BTA.shape[1] - now)).long()
+    action, log_steps = model.goal(histories_BTHD[clip, now], z_BTD[clip, now + steps])
+    far = (log_steps - steps.log()).square().mean()
+    return (action - actions_BTA[clip, now]).square().mean() + 0.1 * far
 
 
 @torch.no_grad()
