@@ -13,6 +13,8 @@ OBJECT = "simulator.object_position_m"  # in the first camera's frame; simulated
 FOCAL = "simulator.focal"  # of the first camera, in half heights of its picture; simulated clips only
 LATENT_ACTION = "latent_action"
 LATENT_ACTION_STD = "latent_action_std"
+LATENT_ACTION_VALID = "latent_action_valid"
+END_EFFECTOR_MOTION = "end_effector_motion_m"  # in the camera's frame: right, down, along the view
 _IMAGE_PREFIX = "observation.images."
 _VERSIONS = ("v2.0", "v2.1", "v3.0")
 

@@ -97,7 +97,7 @@ class LeRobotDataset:
         Raises:
             UserError: unreadable or missing data, or a value that is not finite (feature, episode and row are named).
         """
-        table = self._rows(episode)
+        table = self.table(episode)
         features = BOOKKEEPING | {k: f for k, f in self.info.features.items() if not f.is_video}
         wanted = features if keys is None else {key: features[key] for key in keys}
         return {key: self._column(table, episode, key, f) for key, f in wanted.items()}
@@ -139,7 +139,7 @@ class LeRobotDataset:
             UserError: no such camera, an unreadable video, or one that drifts from the timestamps.
         """
         key = self._camera(camera)
-        table = self._rows(episode)
+        table = self.table(episode)
         if not _is_mp4(self.info.features[key]):
             return np.stack([self._still(table, key, int(row), size) for row in rows])
         place = self._episodes[episode].videos[key]
@@ -155,8 +155,8 @@ class LeRobotDataset:
                 return str(key)
         raise UserError(f"{self.path} has no camera {camera!r}", f"It has: {', '.join(keys) or 'no images'}")
 
-    def _rows(self, episode: int) -> pa.Table:
-        """The rows of one episode, checked to be as many as promised."""
+    def table(self, episode: int) -> pa.Table:
+        """The rows of one episode as they are stored, checked to be as many as promised."""
         entry = self._episodes[episode]
         file = confined(self.path, entry.data)
         table = self._read_table(file)

@@ -19,9 +19,9 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.data import lerobot_stats, video
 from robot_wm.data.lerobot import BOOKKEEPING, refuse_not_finite
 
-_CHUNK = 1000  # files per folder
-_DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-_VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+CHUNK = 1000  # files per folder
+DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 INFO = "meta/info.json"
 
@@ -92,14 +92,14 @@ def write_file(
         UserError: a value that is not finite (feature, episode and row are named).
         ValueError: not the columns and videos of the format, or of unequal lengths.
     """
-    place = {"chunk_index": number // _CHUNK, "file_index": number % _CHUNK}
+    place = {"chunk_index": number // CHUNK, "file_index": number % CHUNK}
     rows: list[Row] = []
     tables: list[pa.Table] = []
     index, first = start
     with ExitStack() as stack:
         clips = {
             key: stack.enter_context(
-                video.Encoder(_made(path / _VIDEO.format(video_key=key, **place)), (f.shape[0], f.shape[1]), form.fps)
+                video.Encoder(_made(path / VIDEO.format(video_key=key, **place)), (f.shape[0], f.shape[1]), form.fps)
             )
             for key, f in form.features.items()
             if f.is_video
@@ -117,7 +117,7 @@ def write_file(
             rows.append(row)
             tables.append(table)
             index, first = index + 1, first + length
-    write_table(path / _DATA.format(**place), pa.concat_tables(tables))
+    write_table(path / DATA.format(**place), pa.concat_tables(tables))
     return rows
 
 
@@ -139,7 +139,7 @@ def _row(form: Format, episode: Episode, place: tuple[int, int, int], tasks: Map
         refuse_not_finite(column, key, index)
         row |= _prefixed(f"stats/{key}/", lerobot_stats.of_rows(column))
     features = {**form.features, **BOOKKEEPING}
-    return row, pa.table({key: _arrow(column, features[key]) for key, column in values.items()})
+    return row, pa.table({key: arrow(column, features[key]) for key, column in values.items()})
 
 
 def _length(form: Format, episode: Episode) -> int:
@@ -171,12 +171,12 @@ def write_metadata(path: Path, form: Format, rows: Sequence[Row], tasks: Sequenc
         "total_episodes": len(rows),
         "total_frames": rows[-1]["dataset_to_index"],
         "total_tasks": len(tasks),
-        "chunks_size": _CHUNK,
+        "chunks_size": CHUNK,
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
         "splits": {"train": f"0:{len(rows)}"},
-        "data_path": _DATA,
-        "video_path": _VIDEO if any(f.is_video for f in form.features.values()) else None,
+        "data_path": DATA,
+        "video_path": VIDEO if any(f.is_video for f in form.features.values()) else None,
     }
     files.write_json(path / INFO, info)
 
@@ -208,7 +208,7 @@ def _feature_json(feature: Feature, fps: float) -> dict[str, Any]:
     return value
 
 
-def _arrow(values_LF: NDArray[Any], feature: Feature) -> pa.Array:
+def arrow(values_LF: NDArray[Any], feature: Feature) -> pa.Array:
     """One column: plain for shape (1,), else lists of fixed size, nested as deep as the shape."""
     array = pa.array(values_LF.astype(feature.dtype).ravel())
     for size in reversed(feature.shape if feature.shape != (1,) else ()):

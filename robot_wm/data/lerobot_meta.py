@@ -67,17 +67,50 @@ def read_stats(path: Path) -> dict[str, Stats]:
     Raises:
         UserError: a file of statistics that cannot be read.
     """
-    where, per_episode = path / "meta" / "stats.json", path / "meta" / "episodes_stats.jsonl"
-    if where.is_file():
+    if (path / "meta" / "stats.json").is_file():
         return dict(files.read_json(confined(path, "meta/stats.json")))
-    if not per_episode.is_file():
-        return {}
+    entries = read_episode_stats(path)
     try:
-        lines = confined(path, "meta/episodes_stats.jsonl").read_text(encoding="utf-8").splitlines()
-        entries = [json.loads(line)["stats"] for line in lines]
         return {key: lerobot_stats.merged([entry[key] for entry in entries]) for key in entries[0]} if entries else {}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{per_episode} cannot be read ({error!r})", MEND) from None
+        raise UserError(f"{path}: statistics of the episodes cannot be merged ({error!r})", MEND) from None
+
+
+def read_episode_stats(path: Path) -> list[dict[str, Stats]]:
+    """The same of every episode: v2.1 keeps them in a file of their own, v3.0 in the list of episodes."""
+    where = path / "meta" / "episodes_stats.jsonl"
+    if not where.is_file():
+        return [_stats_of_row(row) for row in read_episode_rows(path)]
+    try:
+        lines = confined(path, "meta/episodes_stats.jsonl").read_bytes().splitlines()
+        return [dict(json.loads(line)["stats"]) for line in lines]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{where} cannot be read ({error!r})", MEND) from None
+
+
+def _stats_of_row(row: Mapping[str, Any]) -> dict[str, Stats]:
+    found: dict[str, Stats] = {}
+    for name, values in row.items():
+        if name.startswith("stats/") and values is not None:
+            _, key, statistic = name.split("/", 2)
+            found.setdefault(key, {})[statistic] = values
+    return found
+
+
+def read_tasks(path: Path) -> list[str]:
+    """What robots were told to do, in the order of `task_index`; UserError when the list cannot be read."""
+    table, lines = path / "meta" / "tasks.parquet", path / "meta" / "tasks.jsonl"
+    try:
+        if table.is_file():
+            columns = read_table(confined(path, "meta/tasks.parquet")).to_pydict()
+            text = next(key for key in columns if key != "task_index")
+            return [task for _, task in sorted(zip(columns["task_index"], columns[text], strict=True))]
+        if lines.is_file():
+            entries = [json.loads(line) for line in confined(path, "meta/tasks.jsonl").read_bytes().splitlines()]
+            return [str(entry["task"]) for entry in sorted(entries, key=lambda entry: int(entry["task_index"]))]
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise UserError(f"{path}: meta/tasks cannot be read ({error!r})", MEND) from None
+    return []
 
 
 def confined(root: Path, relative: str) -> Path:

@@ -12,6 +12,7 @@ import pytest
 
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset
+from robot_wm.data.lerobot_extend import extend
 from robot_wm.data.lerobot_writer import LeRobotWriter
 
 FRONT, SIDE = image_key("front"), image_key("side")
@@ -102,3 +103,24 @@ def test_our_reader_finds_what_the_official_recorder_wrote(official: Official, t
         assert (error_FF.argmin(axis=1) == np.arange(length)).all()
         row += length
     assert dataset.stats()[ACTION]["mean"] == pytest.approx(action.mean(axis=0), abs=1e-5)
+    extended_is_read(official, dataset, tmp_path)
+
+
+def extended_is_read(official: Official, source: LeRobotDataset, folder: Path) -> None:
+    """What label does to a dataset: more columns, and the videos that the official recorder wrote."""
+    lengths = [source.episode_length(episode) for episode in range(source.num_episodes)]
+    added = {"latent_action": Feature("float32", (3,)), "latent_action_valid": Feature("bool", (1,))}
+    extend(
+        source,
+        folder / "extended",
+        added,
+        lambda e: {"latent_action": np.full((lengths[e], 3), e), "latent_action_valid": np.arange(lengths[e]) > 2},
+    )
+    official("read", folder / "extended", folder / "extended.npz")
+    theirs = np.load(folder / "extended.npz")
+    assert theirs["row/latent_action"][:, 1].tolist() == [e for e, length in enumerate(lengths) for _ in range(length)]
+    assert theirs["row/latent_action_valid"].sum() == sum(lengths) - 3 * len(lengths)
+    for camera in ("front", "still"):
+        frames = np.concatenate([source.frames(e, camera) for e in range(source.num_episodes)])
+        assert np.array_equal(theirs[f"row/{image_key(camera)}"], frames)
+    assert theirs["stats/action/mean"] == pytest.approx(np.array(source.stats()["action"]["mean"]))
