@@ -80,7 +80,9 @@ def model_path(mjcf: Mjcf) -> Path:
         path = root / Path(mjcf.path).expanduser()
     if not path.is_file():
         where = f"in package {mjcf.package}" if mjcf.package else f"seen from {Path.cwd()}"
-        raise UserError(f"MJCF {mjcf.path} does not exist ({where})", "Correct mjcf.path in the embodiment's yaml")
+        raise UserError(
+            f"MJCF {mjcf.path} does not exist ({where})", "Correct the path (mjcf.path in an embodiment's yaml)"
+        )
     return path
 
 

@@ -106,7 +106,8 @@ def _joints(model: mujoco.MjModel) -> list[list[str]]:
     for i in range(model.njnt):
         kind = mujoco.mjtJoint(model.jnt_type[i]).name.removeprefix("mjJNT_").lower()
         low, high = (f"{v:.4g}" for v in model.jnt_range[i]) if model.jnt_limited[i] else ("", "")
-        rows.append([model.joint(i).name or f"number {i}", kind, low, high, "yes" if i in driven else ""])
+        name = model.joint(i).name or f"of {model.body(model.jnt_bodyid[i]).name or 'a body without name'}"
+        rows.append([name, kind, low, high, "yes" if i in driven else ""])
     return rows
 
 
