@@ -216,7 +216,9 @@ def _parse(words: list[str]) -> Request:
                 raise UserError(f"--config-dir {value!r} is not a folder", "Give a folder such as my/configs")
             request.config_dirs.append(Path(value))
         elif word.startswith("-"):
-            raise UserError(f"unknown option {word!r}", "Options: --help, --config-dir FOLDER, --multirun, --json (bench)")
+            raise UserError(
+                f"unknown option {word!r}", "Options: --help, --config-dir FOLDER, --multirun, --json (bench)"
+            )
         elif "=" in word:
             request.overrides.append(word)
         else:

@@ -1,14 +1,19 @@
 """Configs composed by Hydra; the only module that imports it. Stages receive plain values."""
 
+import importlib.metadata
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra import main as hydra_main
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +24,11 @@ from robot_wm.contracts.errors import UserError
 
 _OVERRIDE = re.compile(r"^\+{0,2}(?P<key>[A-Za-z_]\w*(?:\.\w+)*)=(?P<value>.*)$", re.DOTALL)
 _RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")
+_LAUNCHERS = {
+    "ray": "hydra-ray-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
 _ROOT = "stage"  # Hydra puts a config of the group `stage` under this key
 
 
@@ -55,6 +65,46 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
         return _plain(values)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"config of {stage}: {str(error).splitlines()[0]}", f"See robot-wm {stage} --help") from error
+
+
+def multirun(overrides: Sequence[str], job: Callable[[list[str]], None], folder: Path) -> None:
+    """Run `job` once for every combination of the overrides that list several values (`seed=0,1,2`).
+
+    Hydra's launcher decides where: one after the other, or as `hydra/launcher=...` says. Jobs get their overrides as
+    text and compose their own config.
+
+    Args:
+        overrides: `key=value`, with commas between values; those of Hydra itself (`hydra/launcher=ray`) pass through.
+        job: takes the overrides of one combination; it travels to other processes or machines.
+        folder: where launchers keep their logs.
+
+    Raises:
+        UserError: a job failed, a launcher is not installed, or Hydra does not understand an override; it has said so.
+    """
+    own = [f"++{o.lstrip('+')}" for o in overrides if not o.startswith("hydra")]
+    theirs = [o for o in overrides if o.startswith("hydra")]
+    for launcher, plugin in _LAUNCHERS.items():
+        if f"hydra/launcher={launcher}" in theirs and not list(importlib.metadata.distributions(name=plugin)):
+            raise UserError(f"hydra/launcher={launcher} is not installed", "Run pip install 'robot-wm[cluster]'")
+    arguments = ["--multirun", f"hydra.sweep.dir={folder}", "hydra.output_subdir=null", *theirs, *own]
+
+    def task(_: DictConfig) -> None:
+        given, running = HydraConfig.get().overrides.task, GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()  # the job composes for itself
+        try:
+            job([override.lstrip("+") for override in given])
+        finally:
+            GlobalHydra.instance().hydra = running
+
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        hydra_main(version_base="1.3", config_path=None)(task)()
+    except SystemExit:
+        raise UserError(
+            "not every job came to its end (see above)", "Mend that and run the same command again"
+        ) from None
+    finally:
+        sys.argv = before
 
 
 def _hydra(stage: str, overrides: list[str], config_dirs: Sequence[Path]) -> DictConfig:

@@ -120,12 +120,17 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str, Path] | None = None) -> Iterator[Run]:
+def open_run(
+    root: Path, stage: str, name: str, config: Any, inputs: Mapping[str, Path] | None = None, shared: bool = False
+) -> Iterator[Run]:
     """Open the run folder `root/<stage>/<utc>-<name>-<hash>/` for the given work.
 
     The hash covers stage, config (a frozen dataclass or mapping) and the fingerprints of all inputs, so that the same
     work finds its own folder again: finished (`run.complete`) or interrupted (`run.resumed`). A folder from which
     nothing can be resumed is removed when the work fails.
+
+    With `shared`, several processes may hold the folder at a time, each for its part of the work; who finishes the run
+    then holds it alone.
 
     Raises:
         UserError: a name that is no file name, a seed out of range, an input that does not exist, or another process
@@ -147,10 +152,12 @@ def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
     folder = root / stage
     folder.mkdir(parents=True, exist_ok=True)
+    creating = _lock_folder(folder)  # or two processes at once make a folder each for the same work
     found = sorted(folder.glob(f"*-{digest}"), key=lambda p: (not (p / MANIFEST).is_file(), p.name))
     path = found[0] if found else folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}-{digest}"
     path.mkdir(exist_ok=True)
-    lock = _lock(path)
+    os.close(creating)
+    lock = _lock(path, shared)
     try:
         complete = (path / MANIFEST).is_file()
         if not complete:  # a finished run keeps what it says of itself, such as the name it was made under
@@ -158,7 +165,8 @@ def open_run(root: Path, stage: str, name: str, config: Any, inputs: Mapping[str
             files.drop_torn_line(path / "metrics.jsonl")
         yield Run(path, stage, name, values, artifacts, complete, bool(found))
     except BaseException:
-        _remove_unless_resumable(path)
+        if not shared:
+            _remove_unless_resumable(path)
         raise
     finally:
         os.close(lock)
@@ -228,12 +236,20 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def _lock(path: Path) -> int:
+def _lock_folder(folder: Path) -> int:
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _lock(path: Path, shared: bool) -> int:
     import fcntl  # absent on Windows, where a robot reads runs and writes none
 
     descriptor = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise UserError(f"another process is writing {path}", "Wait for it, or change name or seed") from None

@@ -34,6 +34,10 @@ class RecordConfig:
 
     Without an embodiment: video of procedural arms, one scene per episode, without actions. With one: its calibration
     log at the control rate, with actions.
+
+    Attributes:
+        shard: record only this part of `shards`, as one of several machines that share the folder `out`; the same
+            command without it gathers the parts.
     """
 
     name: str = "record"
@@ -48,6 +52,8 @@ class RecordConfig:
     embodiment: Embodiment | None = None
     transitions: int = 500
     transitions_per_episode: int = 25
+    shards: int = 1
+    shard: int | None = None
 
     def lengths(self) -> list[int]:
         """Frames (without an embodiment) or model steps (with one) of every episode."""
@@ -68,10 +74,10 @@ def record(config: RecordConfig) -> Path:
     """
     _check(config)
     gl.new_context().free()  # a machine that cannot render is refused before a run folder appears
-    same_data = replace(config, workers=0)  # how many processes share the work makes no other run of it
+    same_data = replace(config, workers=0, shards=1, shard=None)  # how the work is shared makes no other run of it
     inputs = robots.model_inputs(config.embodiment) if config.embodiment else {}
     recorder = Recorder(config)
-    with open_run(Path(config.out), "record", config.name, same_data, inputs) as run:
+    with open_run(Path(config.out), "record", config.name, same_data, inputs, config.shard is not None) as run:
         if run.complete:
             console.say(f"already recorded: {run.path}")
             return run.path
@@ -79,6 +85,9 @@ def record(config: RecordConfig) -> Path:
             console.say(f"resuming {run.path}")
         shards = recorder.shards(run.path / "dataset")
         pace = _record(config, shards)
+        if config.shard is not None:
+            console.say(f"part {config.shard} of {config.shards} stands in {run.path}; without shard= all are gathered")
+            return run.path
         metrics = {**_coverage(shards.close()), **pace}
         console.say(f"recorded {metrics['frames']:,} frames: {run.path}")
         digest = config.embodiment.digest() if config.embodiment else None
@@ -132,14 +141,16 @@ def pace(work: Sequence[Work], drawers: int) -> dict[str, float]:
 
 def _record(config: RecordConfig, shards: LeRobotShards) -> dict[str, float]:
     """Record all missing shards in several processes; returns the pace."""
-    missing, work = shards.missing(), []
-    num_workers = min(config.workers or os.cpu_count() or 1, max(len(missing), 1))
+    part, parts, work = config.shard or 0, 1 if config.shard is None else config.shards, []
+    mine = range(part, len(shards.shards), parts)
+    missing = sorted(set(mine) & set(shards.missing()))
+    num_workers = min(config.workers or len(os.sched_getaffinity(0)), max(len(missing), 1))
     os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa: draw in the process's own thread; the processes fill the cores
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
-    frames = [sum(shards.lengths[i] for i in shard) for shard in shards.shards]
-    done = sum(frames) - sum(frames[number] for number in missing)
+    frames = {number: sum(shards.lengths[i] for i in shards.shards[number]) for number in mine}
+    total, left = sum(frames.values()), sum(frames[number] for number in missing)
     with (
-        console.progress("record", total=sum(frames), done=done) as bar,
+        console.progress("record", total=total, done=total - left) as bar,
         ProcessPoolExecutor(num_workers, context, initializer=_start, initargs=(config, shards.path)) as pool,
     ):
         waiting = {pool.submit(_record_shard, number): number for number in missing}
@@ -199,5 +210,7 @@ def _check(config: RecordConfig) -> None:
             raise UserError(f"record: {name} is {getattr(config, name)}", "It must be positive")
     if not 1 <= config.cameras <= len(NAMES):
         raise UserError(f"record: cameras is {config.cameras}", f"A scene has 1 to {len(NAMES)}")
+    if config.shards < 1 or not 0 <= (config.shard or 0) < config.shards:
+        raise UserError(f"record: shard is {config.shard}, shards {config.shards}", "Give shard=0 to shards - 1")
     if config.workers < 0 or config.seed < 0:
         raise UserError(f"record: workers is {config.workers}, seed {config.seed}", "Neither may be negative")

@@ -1,0 +1,50 @@
+"""--multirun: every combination once, and parts of a recording that several processes write into one run folder."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from deploy import compose
+from deploy.cli import main
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import open_run
+
+
+def test_a_job_gets_its_own_overrides_as_text_and_can_compose(tmp_path: Path) -> None:
+    jobs = []
+
+    def job(overrides: list[str]) -> None:
+        values = compose.compose("record", overrides)
+        jobs.append((values["shard"], values["seed"], values["embodiment"]["name"]))
+
+    compose.multirun(["shard=0,1", "seed=3,4", "embodiment=fetch"], job, tmp_path)
+    assert jobs == [(0, 3, "fetch"), (0, 4, "fetch"), (1, 3, "fetch"), (1, 4, "fetch")]
+
+
+def test_a_failed_job_and_an_unknown_launcher_are_reported(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    def fails(_: list[str]) -> None:
+        raise UserError("no such arm", "Name one")
+
+    with pytest.raises(UserError, match="not every job"):
+        compose.multirun(["seed=0,1"], fails, tmp_path)
+    assert "no such arm" in capfd.readouterr().err
+    assert main(["record", "--multirun", "seed=0,1", f"out={tmp_path}", "hydra/launcher=clouds"]) == 2
+    assert "Available options in 'hydra/launcher'" in capfd.readouterr().err
+    if importlib.util.find_spec("ray") is None:
+        assert main(["record", "--multirun", "seed=0,1", f"out={tmp_path}", "hydra/launcher=ray"]) == 2
+        assert "robot-wm[cluster]" in capfd.readouterr().err
+
+
+def test_parts_share_a_run_folder_and_who_finishes_it_is_alone(tmp_path: Path) -> None:
+    config = {"seed": 0}
+    with open_run(tmp_path, "record", "a", config, shared=True) as first:
+        with open_run(tmp_path, "record", "a", config, shared=True) as second:
+            assert second.path == first.path
+        with (
+            pytest.raises(UserError, match="another process is writing"),
+            open_run(tmp_path, "record", "a", config),
+        ):
+            pass
+    with open_run(tmp_path, "record", "a", config) as last:
+        assert last.path == first.path
