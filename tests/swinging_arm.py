@@ -82,7 +82,7 @@ def record(
     step = hidden.opt.timestep
     grid = np.arange(round(duration_s / step) + 60) * step
     # the hidden arm runs without delay; what the log shows at t happened at t - delay
-    command = excitation(grid, seed)
+    command = excitation(np.floor(grid * rate_hz + 1e-9) / rate_hz, seed)  # held from row to row
     start = np.zeros(mujoco.mj_stateSize(hidden, mujoco.mjtState.mjSTATE_FULLPHYSICS))
     data = mujoco.MjData(hidden)
     for _ in range(800):  # settle at rest
@@ -94,6 +94,5 @@ def record(
     position = np.vstack([start[1:3], states[:-1, 1:3]])
     time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
     seen = np.column_stack([np.interp(time_s - delay, grid, q) for q in position.T]) + bias
-    held = np.floor(time_s / step + 1e-9).astype(int)
     seen += noise_rad * np.random.default_rng(seed + 1).normal(size=seen.shape)
-    return Log(time_s, command[held], seen, JOINTS, JOINTS)
+    return Log(time_s, excitation(time_s, seed), seen, JOINTS, JOINTS)

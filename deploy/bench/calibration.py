@@ -202,11 +202,12 @@ def go2() -> tuple[mujoco.MjSpec, Log] | None:
 
 
 def go2_parameters(model: mujoco.MjModel, log: Log) -> list[Parameter]:
-    """Three of each joint, and the masses of thigh and calf."""
+    """Four of each joint, and the masses of thigh and calf."""
     chosen = []
     for joint in log.joints:
         chosen += [parameter(model, "armature", joint, 0.01, 20), parameter(model, "damping", joint, 0.0, 3.0)]
         chosen.append(parameter(model, "frictionloss", joint, 0.0, 15.0))
+        chosen.append(parameter(model, "stiffness", joint, -20.0, 20.0, absolute=True))
     for leg in ("FL", "FR", "RL", "RR"):
         chosen += [parameter(model, "mass", f"{leg}_{body}", 0.3, 3.0) for body in ("thigh", "calf")]
     return chosen

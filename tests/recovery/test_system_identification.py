@@ -77,7 +77,7 @@ def test_a_bound_that_stops_the_fit_is_reported() -> None:
     wide = chosen("damping")
     narrow = [parameter(spec().compile(), "damping", joint, 0.8, 1.2) for joint in JOINTS]
     log = record(wide, np.array([p.nominal for p in wide]) * [2.0, 1.0], 2.0)
-    found = identify(spec(), log, narrow, FitConfig(fit_share=0.7))
+    found = identify(spec(), log, narrow, FitConfig(fit_share=0.7, starts=1))
     assert found.estimates[0].bound == "high" and "damping:shoulder ended on its high bound" in found.warnings[0]
 
 
@@ -85,7 +85,7 @@ def test_a_joint_that_the_log_leaves_at_rest_is_called_unidentifiable() -> None:
     parameters = chosen("armature")
     log = record(parameters, np.array([p.nominal for p in parameters]), 2.0)
     still = Log(log.time_s, log.command_NU * [1, 0], np.where([True, False], log.position_NJ, 0.0), JOINTS, JOINTS)
-    found = identify(spec(), still, parameters, FitConfig(fit_share=1.0))
+    found = identify(spec(), still, parameters, FitConfig(fit_share=1.0, starts=1, iterations=15))
     assert found.estimates[0].identifiable or found.estimates[0].interval < np.inf
     assert not found.estimates[1].identifiable or found.estimates[1].bound
 
