@@ -10,6 +10,8 @@ from robot_wm.contracts.errors import UserError
 PREFIX = "hub:"
 _NAMED = re.compile(r"hub:(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?")
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 def local(data: str, cache: Path) -> Path:
     """The folder of a dataset: `hub:owner/name` or `hub:owner/name@revision` is downloaded, all else is a path.
@@ -28,7 +30,7 @@ def local(data: str, cache: Path) -> Path:
         raise UserError(f"data is {data!r}", "Name a dataset of the Hub as hub:owner/name or hub:owner/name@revision")
     repository, revision = named["repository"], named["revision"]
     place = Path(cache) / "hub" / repository.replace("/", "--")
-    if revision and (place / revision).is_dir():
+    if revision and _COMMIT.fullmatch(revision) and (place / revision).is_dir():
         return place / revision
     import huggingface_hub as hub  # of the extra `hub`; nothing else of the product asks the network
 

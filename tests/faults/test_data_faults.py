@@ -1,9 +1,12 @@
 """Damaged datasets and video: each refused with one sentence that names the thing."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,6 +45,13 @@ def runs(tmp_path: Path) -> Path:
 def cut(path: Path, share: float = 0.5) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
+
+
+def link(path: Path) -> None:
+    """Move a file or folder out of the dataset, and leave a link to it in its place."""
+    elsewhere = Path(tempfile.mkdtemp()) / path.name
+    shutil.move(path, elsewhere)
+    path.symlink_to(elsewhere)
 
 
 def change(path: Path, **values: object) -> None:
@@ -116,6 +126,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "leaves the folder",
     ),
     "video outside": (lambda p: change(p, video_path="/etc/{video_key}/{file_index}.mp4"), "leaves the folder"),
+    "data is a link to outside": (lambda p: link(p / DATA), "leaves the folder"),
+    "video is a link to outside": (lambda p: link(p / MP4), "leaves the folder"),
+    "info is a link to outside": (lambda p: link(p / INFO), "leaves the folder"),
+    "episodes are a link to outside": (lambda p: link(p / EPISODES), "leaves the folder"),
+    "folder is a link to outside": (lambda p: link(p / "data"), "leaves the folder"),
+    "feature is a path": (
+        lambda p: change(p, features={"../../evil": {"dtype": "video", "shape": [64, 64, 3]}}),
+        "'../../evil' cannot be a feature's name",
+    ),
     "unknown place": (lambda p: change(p, data_path="data/{secret}.parquet"), "data_path is 'data/{secret}.parquet'"),
     "no place": (lambda p: change(p, video_path=None), "video_path is None|does not exist"),
 }
@@ -137,6 +156,58 @@ def test_damage_stops_the_pack_and_leaves_no_half_of_it(dataset: Path, tmp_path:
     with pytest.raises(UserError, match=message):
         build_pack(dataset, PackSpec(), tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*/pack.json"))
+
+
+def test_links_inside_a_snapshot_of_the_hub_are_followed(dataset: Path, tmp_path: Path) -> None:
+    """The Hub's own cache keeps files in `blobs/` and links to them from `snapshots/COMMIT/`."""
+    repository = tmp_path / "datasets--owner--name"
+    snapshot = Path(shutil.copytree(dataset, repository / "snapshots" / "5c1b"))
+    (repository / "blobs").mkdir()
+    for number, file in enumerate(p for p in list(snapshot.rglob("*")) if p.is_file()):
+        shutil.move(file, repository / "blobs" / str(number))
+        file.symlink_to(repository / "blobs" / str(number))
+    read_everything(snapshot)
+    (snapshot / DATA).unlink()
+    (snapshot / DATA).symlink_to(dataset / DATA)
+    with pytest.raises(UserError, match="leaves the folder"):
+        read_everything(snapshot)
+
+
+def test_frame_that_the_decoder_calls_damaged_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 1), dtype=np.uint8).repeat(3, axis=2)
+    path = tmp_path / "a.mp4"
+    video.encode(path, np.stack([np.roll(noise, shift, axis=0) for shift in range(40)]), 5.0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : 3 * len(data) // 4] = bytes(len(data) // 4)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.mp4 (is damaged at|cannot be read)"):
+        video.decode(path)
+    assert len(video.decode_at(path, np.arange(10) / 5.0)) == 10  # what lies before is not lost
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (None, "row 2 is missing or not an image"),
+        ({"bytes": None, "path": None}, "row 2 is missing or not an image"),
+        ({"bytes": b"no image", "path": None}, "row 2 is missing or not an image"),
+        ({"bytes": None, "path": "images/none.png"}, "row 2 is missing or not an image"),
+        ({"bytes": None, "path": "../../secret.png"}, "leaves the folder"),
+    ],
+)
+def test_images_inside_rows(dataset: Path, film, cell: dict | None, message: str) -> None:
+    images = film(8)
+    cells = [{"bytes": cv2.imencode(".png", i[..., ::-1])[1].tobytes(), "path": None} for i in images]
+    cells[2] = cell  # type: ignore[call-overload]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    table = pq.read_table(dataset / DATA).append_column("picture", pa.array(cells, kind))
+    pq.write_table(table, dataset / DATA)
+    info = json.loads((dataset / INFO).read_text())
+    change(dataset, features=info["features"] | {"picture": {"dtype": "image", "shape": [64, 64, 3]}})
+    found = LeRobotDataset(dataset)
+    assert np.array_equal(found.frames_at(1, np.array([0, 7]), "picture"), images[[0, 7]])
+    with pytest.raises(UserError, match=message):
+        found.frames(1, "picture")
 
 
 def test_ingest_goes_on_without_the_damaged_episode(

@@ -35,10 +35,11 @@ while True:
 """
 
 
-def test_killed_recorder_loses_nothing_that_it_acknowledged(tmp_path: Path, repository: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_recorder_loses_nothing_that_it_acknowledged(tmp_path: Path, repository: Path, kills: int) -> None:
     path, acknowledged = tmp_path / "set", -1
-    random = np.random.default_rng(0)
-    for _ in range(4):
+    random = np.random.default_rng(kills)
+    for _ in range(kills):
         with subprocess.Popen(
             [sys.executable, "-c", RECORDER, str(path)],
             stdout=subprocess.PIPE,
