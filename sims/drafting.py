@@ -1,6 +1,7 @@
 """A first embodiment for a model that has none: what the file tells is read, the rest is a guess to be corrected."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from robot_wm.contracts.config import to_mapping
 from robot_wm.contracts.embodiment import Camera, Embodiment, Interface, Mjcf, Safety, Servos
 from robot_wm.contracts.errors import UserError
 from sims import actuation, models, scenes
-from sims.tools import HAND_SITE
+from sims.tools import GRIPPER, HAND_SITE
 
 _RATE_HZ, _FRAME_SKIP = 25.0, 5
 _SIZE_PX = 96
-_HAND_WORDS = ("grasp", "grip", "tcp", "pinch", "hand", "palm", "attachment", "end_effector", "eef", "ee")
+_HAND_WORDS = ("grasp", "tcp", "eef", "effector", "tool", "grip", "pinch", "hand", "palm", "attachment")
 _AZIMUTH, _ELEVATION, _FOVY_DEG = np.radians(-50.0), np.radians(22.0), 45.0  # of the camera, seen from the body
 _SPARE = 1.15  # of distance, so that the body does not touch the picture's edge
 _SPEEDS = {mujoco.mjtJoint.mjJNT_HINGE: 2.0, mujoco.mjtJoint.mjJNT_SLIDE: 0.25}  # of a position target [rad/s, m/s]
@@ -79,6 +80,8 @@ def draft_procedural(seed: str) -> Embodiment:
         frame_skip=_FRAME_SKIP,
         safety=Safety(max_step=_max_step(model, indices, "joint_position", _RATE_HZ)),
         home=tuple(commands),
+        object=scene.objects[0],
+        gripper=GRIPPER if GRIPPER in [model.actuator(i).name for i in indices] else None,
     )
 
 
@@ -89,7 +92,8 @@ def to_yaml(embodiment: Embodiment, path: Path) -> str:
         values["mjcf"]["path"] = os.path.relpath(embodiment.mjcf.path, path.parent)
     plain = Embodiment("", Mjcf(""), "joint_position", "", Camera(""), 1.0, 1, Safety(1.0))
     text = yaml.safe_dump(_without(values, to_mapping(plain)), sort_keys=False, default_flow_style=None, width=110)
-    return f"# Drafted from {embodiment.mjcf.path}: check end_effector, camera, safety.max_step and home.\n{text}"
+    source = "/".join(part for part in (embodiment.mjcf.package, embodiment.mjcf.path) if part)
+    return f"# Drafted from {source}: check end_effector, camera, safety.max_step and home.\n{text}"
 
 
 def _without(values: dict[str, object], defaults: dict[str, object]) -> dict[str, object]:
@@ -126,21 +130,32 @@ def _floats(model: mujoco.MjModel) -> bool:
 
 
 def _end_effector(model: mujoco.MjModel, actuators: list[int]) -> str:
+    """By how sites, then bodies, are called; the one at the end of the longest chain among equals, or of all bodies."""
     root = _root(model, actuators)
-    sites = [model.site(i).name for i in range(model.nsite) if model.body_rootid[model.site_bodyid[i]] == root]
-    for word in _HAND_WORDS:
-        for name in sites:
-            if word in name.lower():
-                return name
     moved = {int(model.jnt_bodyid[model.actuator_trnid[i, 0]]) for i in actuators}
-    best, most = 1, -1
-    for body in range(1, model.nbody):
-        depth, above = 0, body
-        while above:
-            depth, above = depth + (above in moved), int(model.body_parentid[above])
-        if depth > most and model.body(body).name:
-            best, most = body, depth
-    return str(model.body(best).name)
+    sites = [(model.site(i).name, int(model.site_bodyid[i])) for i in range(model.nsite)]
+    bodies = [(model.body(i).name, i) for i in range(1, model.nbody)]
+    found = []
+    for kind, named in enumerate((bodies, sites)):  # sites count for more
+        for name, body in named:
+            if name and model.body_rootid[body] == root:
+                found.append((_likeness(name) * (1 + kind), _depth(model, body, moved), name))
+    best = max(reversed(found), key=lambda candidate: candidate[:2])
+    return best[2]
+
+
+def _likeness(name: str) -> int:
+    """Whether one of the words in a name is what ends of arms are called: 1 or 0."""
+    parts = re.split(r"[^a-z]+", name.lower())
+    return int(any(part == "ee" or part.startswith(_HAND_WORDS) for part in parts))
+
+
+def _depth(model: mujoco.MjModel, body: int, moved: set[int]) -> int:
+    """How many driven joints are between the world and a body."""
+    depth = 0
+    while body:
+        depth, body = depth + (body in moved), int(model.body_parentid[body])
+    return depth
 
 
 def _root(model: mujoco.MjModel, actuators: list[int]) -> int:

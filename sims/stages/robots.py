@@ -1,7 +1,7 @@
 """robots: which bodies there are, what they take, and how they look."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mujoco
@@ -96,7 +96,7 @@ def _detail(config: RobotsConfig, embodiment: Embodiment) -> Path:
     if config.yaml:
         place = Path(config.yaml)
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(place, drafting.to_yaml(embodiment, place).encode())
+        write_atomic(place, drafting.to_yaml(replace(embodiment, name=place.stem), place).encode())
         console.say(f"embodiment: {place}")
     return path
 
