@@ -63,7 +63,9 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table of already formatted values."""
     say(title)
-    shown = Table(*columns)
+    shown = Table()
+    for column in columns:
+        shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(Text(str(value)) for value in row))
     _console.print(shown)

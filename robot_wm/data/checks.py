@@ -82,7 +82,12 @@ class Places:
     def where(self) -> str:
         """In words."""
         first = f"episode {self.episodes[0]}"
-        return f"in {first}" if len(self.episodes) == 1 else f"in {len(self.episodes)} episodes, {first} first"
+        return f"in {first}" if len(self.episodes) == 1 else f"in {len(self.episodes)} episodes, the first {first}"
+
+
+def many(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 class Clock:
@@ -111,10 +116,10 @@ class Clock:
         """What is wrong with them."""
         found = []
         if self._repeats.rows:
-            text = f"{self._repeats.rows} time stamps repeat or go back, {self._repeats.where()}"
+            text = f"Time stamps repeat or go back at {many(self._repeats.rows, 'row')}, {self._repeats.where()}"
             found.append(Problem("time repeats", True, text, "Record again, or drop those episodes"))
         if self._gaps.rows:
-            text = f"{self._gaps.rows} gaps between rows, up to {self._gaps.worst:.3f} s, {self._gaps.where()}"
+            text = f"{many(self._gaps.rows, 'gap')} between rows, up to {self._gaps.worst:.3f} s, {self._gaps.where()}"
             advice = f"The period is {1 / self._fps:.4f} s: frames were lost; split the episodes there"
             found.append(Problem("gaps", True, text, advice))
         if self._rate.rows:
@@ -124,14 +129,9 @@ class Clock:
 
 
 def of_joints(joints: Sequence[Joint]) -> list[Problem]:
-    """Values that are not finite or never change, commands that stand at a limit, numbers that are no rad or m."""
+    """Values that never change, commands that stand at a limit, numbers that are no rad or m."""
     found = []
     for feature, entries in _by_feature(joints).items():
-        bad = [j for j in entries if j.bad_rows]
-        if bad:
-            rows = max(j.bad_rows for j in bad)
-            text = f"{feature} is NaN or infinite in up to {rows} rows ({_names(bad)})"
-            found.append(Problem("not finite", True, text, "Repair or drop those episodes; no stage reads them"))
         if feature not in (STATE, ACTION):
             continue
         constant = [j for j in entries if j.distinct and j.low == j.high]
@@ -154,6 +154,20 @@ def of_joints(joints: Sequence[Joint]) -> list[Problem]:
     return found
 
 
+def of_not_finite(joints: Sequence[Joint], places: Mapping[str, Places]) -> list[Problem]:
+    """Features with NaN or infinity, and where."""
+    found = []
+    for feature, where in places.items():
+        names = _names([joint for joint in joints if joint.feature == feature and joint.bad_rows])
+        text = f"{feature} is NaN or infinite in {many(where.rows, 'row')}, {where.where()} ({names})"
+        found.append(
+            Problem(
+                "not finite", True, text, "Repair or drop those episodes: a stage that needs the column refuses them"
+            )
+        )
+    return found
+
+
 def of_statistics(joints: Sequence[Joint], stored: Mapping[str, Stats]) -> list[Problem]:
     """Statistics that came with the dataset and are not those of its rows."""
     found = []
@@ -168,7 +182,8 @@ def of_statistics(joints: Sequence[Joint], stored: Mapping[str, Stats]) -> list[
             if len(said) != len(measured) or (np.abs(said - measured) > _STATISTICS * spread + 1e-4).any():
                 wrong.append(name)
         if wrong:
-            text = f"The stored {', '.join(wrong)} of {feature} is not that of its rows"
+            text = f"The stored {', '.join(wrong)} of {feature} {'is not that' if len(wrong) == 1 else 'are not those'}"
+            text += " of its rows"
             found.append(Problem("statistics", True, text, "Policies normalise by it: compute meta/stats.json again"))
     return found
 
@@ -189,6 +204,10 @@ def of_drift(file: str, shown_s: NDArray[np.float64], wanted_s: Sequence[NDArray
         text = f"{file} drifts: {int(late.sum())} of {len(rows_s)} rows have no frame within {1000 * TOLERANCE_S:g} ms"
         text += f", the worst is {1000 * float(off_s.max()):.2f} ms off"
         return [Problem("drift", True, text, "Frames would not be those of their rows: convert the dataset again")]
+    shared = int((np.diff(np.sort(rows_s)) <= TOLERANCE_S).sum())
+    if shared:
+        text = f"{file}: {many(shared, 'frame')} shared by two rows of its {many(len(wanted_s), 'episode')}"
+        return [Problem("drift", True, text, "from_timestamp of an episode is off by whole frames: convert again")]
     if len(wanted_s) > 1 and len(shown_s) > len(rows_s):
         text = f"{file} has {len(shown_s)} frames for {len(rows_s)} rows of {len(wanted_s)} episodes"
         return [Problem("video", False, text, "Frames that belong to no episode: check from_timestamp of each")]

@@ -14,7 +14,7 @@ from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import checks, video
-from robot_wm.data.checks import Clock, Joint, Places, Problem
+from robot_wm.data.checks import Clock, Joint, Places, Problem, many
 from robot_wm.data.grid import Grid
 from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset, is_numeric
 from robot_wm.data.lerobot_meta import confined
@@ -79,6 +79,7 @@ def inspect(path: Path, watch: int = 24) -> Inspection:
     joints = rows.joints()
     watched = _evenly(dataset.num_episodes, watch)
     problems = _of_counts(dataset) + rows.problems() + checks.of_joints(joints)
+    problems += checks.of_not_finite(joints, rows.not_finite)
     problems += _of_statistics(dataset, joints) + _of_videos(dataset, rows.wanted_s) + _of_pictures(dataset, watched)
     periods_s = [period for period in rows.clock.periods_s if period > 0]
     return Inspection(
@@ -87,15 +88,22 @@ def inspect(path: Path, watch: int = 24) -> Inspection:
         lengths=tuple(dataset.episode_length(e) for e in range(dataset.num_episodes)),
         tasks=dict(Counter(task for e in range(dataset.num_episodes) for task in dataset.tasks(e))),
         cameras=tuple(_cameras(dataset)), joints=tuple(joints), watched=tuple(watched),
-        problems=tuple(sorted(problems, key=lambda problem: not problem.severe)),
+        problems=tuple(sorted((_short(p, dataset.path) for p in problems), key=lambda problem: not problem.severe)),
     )  # fmt: skip
+
+
+def _short(problem: Problem, root: Path) -> Problem:
+    """Files named from the dataset's folder on."""
+    return replace(problem, text=problem.text.replace(f"{root.resolve()}/", "").replace(f"{root}/", ""))
 
 
 class _Rows:
     """What the parquet files hold, episode by episode.
 
     Attributes:
+        clock: the time stamps.
         wanted_s: (camera, video file) → for each of its episodes, when a frame must be there [s].
+        not_finite: feature → where it is NaN or infinite.
     """
 
     def __init__(self, dataset: LeRobotDataset):
@@ -108,6 +116,7 @@ class _Rows:
         self._unreadable, self._reason = Places(), ""
         self._alike: dict[str, list[int]] = defaultdict(list)
         self.clock = Clock(dataset.info.fps)
+        self.not_finite: dict[str, Places] = defaultdict(Places)
         self.wanted_s: dict[tuple[str, str], list[NDArray[np.float64]]] = defaultdict(list)
 
     def add(self, episode: int) -> None:
@@ -124,6 +133,8 @@ class _Rows:
         for key in self._numbers:
             self._values[key].append(columns[key].reshape(len(times_s), -1))
             digest.update(columns[key].tobytes())
+            if bad := int((~np.isfinite(self._values[key][-1])).any(axis=1).sum()):
+                self.not_finite[key].add(episode, bad)
         if self._numbers:
             self._alike[digest.hexdigest()].append(episode)
         for key in (k for k, f in self._dataset.info.features.items() if f.is_video):
@@ -153,7 +164,9 @@ class _Rows:
         alike = [episodes for episodes in self._alike.values() if len(episodes) > 1]
         if alike:
             shown = ", ".join(map(str, alike[0][:4]))
-            text = f"{sum(map(len, alike)) - len(alike)} episodes are copies of others, such as {shown}"
+            text = (
+                f"{many(sum(map(len, alike)) - len(alike), 'episode')} with the same rows as another, such as {shown}"
+            )
             found.append(Problem("copies", False, text, "Keep one of each: a split by episode would leak"))
         return found
 
@@ -171,7 +184,7 @@ def _of_counts(dataset: LeRobotDataset) -> list[Problem]:
             found.append(Problem("counts", True, text, "Files are missing, or were added by hand; download again"))
     short = [e for e, length in enumerate(lengths) if length < _LEAST_S * dataset.info.fps]
     if short:
-        text = f"{len(short)} episodes are shorter than {_LEAST_S:g} s, such as episode {short[0]}"
+        text = f"{many(len(short), 'episode')} of less than {_LEAST_S:g} s, such as episode {short[0]}"
         found.append(Problem("short", False, text, "A recording that was broken off?"))
     untold = sum(not any(dataset.tasks(episode)) for episode in range(len(lengths)))
     if untold:
@@ -202,7 +215,7 @@ def _of_videos(dataset: LeRobotDataset, wanted_s: Mapping[tuple[str, str], list[
     merged = []
     for problems in found.values():
         first = max(problems, key=lambda problem: problem.severe)
-        others = f" (and {len(problems) - 1} more files)" if len(problems) > 1 else ""
+        others = f" (and in {many(len(problems) - 1, 'more file')})" if len(problems) > 1 else ""
         merged.append(replace(first, text=first.text + others))
     return merged
 
@@ -233,7 +246,9 @@ def _of_pictures(dataset: LeRobotDataset, watched: Sequence[int]) -> list[Proble
             text = f"{camera} is black for {black.rows * _LOOK_S:.1f} s {black.where()}"
             found.append(Problem("black", False, text, "ingest leaves such stretches out"))
         if frozen.rows:
-            text = f"{camera} freezes for {frozen.rows * _LOOK_S:.1f} s {frozen.where()}, while the robot moves"
+            text = (
+                f"{camera} freezes for at least {frozen.rows * _LOOK_S:.1f} s {frozen.where()}, while the robot moves"
+            )
             found.append(Problem("freeze", True, text, "The model would learn that commands do nothing; drop them"))
     return found
 

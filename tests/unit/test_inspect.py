@@ -15,7 +15,7 @@ from deploy.stages.inspect import InspectConfig, inspect
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
-from robot_wm.data import video
+from robot_wm.data import checks, video
 from robot_wm.data.checks import Problem
 from robot_wm.data.inspection import inspect as look_over
 from robot_wm.data.lerobot_writer import LeRobotWriter
@@ -128,7 +128,7 @@ def copy(path: Path) -> None:
 PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
     "not finite": (
         lambda p: rows(p, 1, lambda c: c[STATE][7].__setitem__(1, float("nan"))),
-        "observation.state is NaN or infinite in up to 1 rows (elbow)",
+        "observation.state is NaN or infinite in 1 row, in episode 1 (elbow)",
     ),
     "constant": (
         lambda p: [rows(p, e, lambda c: entry(c, STATE, 0, lambda _: 0.5)) for e in range(4)],
@@ -136,11 +136,11 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "time repeats": (
         lambda p: rows(p, 2, lambda c: c.update(timestamp=[t - 0.1 * (t > 2) for t in c["timestamp"]])),
-        "1 time stamps repeat or go back, in episode 2",
+        "Time stamps repeat or go back at 1 row, in episode 2",
     ),
     "gaps": (
         lambda p: rows(p, 1, lambda c: c.update(timestamp=[t + 0.5 * (t > 2) for t in c["timestamp"]])),
-        "1 gaps between rows, up to 0.600 s, in episode 1",
+        "1 gap between rows, up to 0.600 s, in episode 1",
     ),
     "rate": (
         lambda p: rows(p, 3, lambda c: c.update(timestamp=[1.2 * t for t in c["timestamp"]])),
@@ -156,7 +156,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: [rows(p, e, lambda c: entry(c, STATE, 1, np.degrees)) for e in range(4)],
         "observation.state reaches 57.",
     ),
-    "freeze": (freeze, "front freezes for"),
+    "freeze": (freeze, "front freezes for at least"),
     "black": (darken, "front is black for"),
     "video": (shorten, "file-003.mp4 has 30 frames for 40 rows"),
     "statistics": (stats, "The stored mean of action is not that of its rows"),
@@ -164,7 +164,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: [f.write_bytes(f.read_bytes()[:200]) for f in (p / "data").rglob("file-002.parquet")],
         "1 of 4 episodes cannot be read",
     ),
-    "copies": (copy, "1 episodes are copies of others, such as 0, 3"),
+    "copies": (copy, "1 episode with the same rows as another, such as 0, 3"),
 }
 
 
@@ -177,6 +177,17 @@ def test_planted_fault_is_found_and_said_in_a_sentence(dataset: Path, kind: str)
     assert said in problems[kind].text
     consequences = {"statistics", "pictures", "drift", "video"}  # of the same fault
     assert set(problems) <= {kind} | consequences
+
+
+def test_a_shared_video_is_off_by_a_whole_frame() -> None:
+    shown_s = np.arange(30) / 10
+    sound = [shown_s[:10], shown_s[10:20]]
+    assert checks.of_drift("a.mp4", shown_s[:20], sound) == []
+    [problem] = checks.of_drift("a.mp4", shown_s[:20], [sound[0], sound[1] - 0.1])
+    assert (problem.kind, problem.severe) == ("drift", True)
+    assert problem.text == "a.mp4: 1 frame shared by two rows of its 2 episodes"
+    [problem] = checks.of_drift("a.mp4", shown_s, sound)
+    assert problem.text == "a.mp4 has 30 frames for 20 rows of 2 episodes"
 
 
 def test_standing_still_is_no_freeze(tmp_path: Path, film) -> None:
