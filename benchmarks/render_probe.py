@@ -19,7 +19,7 @@ gl.prepare()
 import mujoco
 
 from sims import filming, scenes
-from sims.render import _make_current, _view
+from sims.render import make_current, view_of
 
 TILES, SECONDS = 16, 2.0
 ALL = mujoco.mjtCatBit.mjCAT_ALL
@@ -37,7 +37,7 @@ def timed(function, seconds=SECONDS):
 
 class Painter:
     def __init__(self, size, samples, tiles, seed=3):
-        _make_current()
+        make_current()
         self.size, self.tiles = size, tiles
         self.scene = scenes.sample(seed, size)
         self.model, self.data = self.scene.model, mujoco.MjData(self.scene.model)
@@ -48,7 +48,7 @@ class Painter:
         for _ in range(TILES):
             mujoco.mj_step(self.model, self.data, nstep=20)
             self.qpos.append(self.data.qpos.copy())
-        self.view, self.option = _view(self.model, self.scene.camera), mujoco.MjvOption()
+        self.view, self.option = view_of(self.model, self.scene.camera), mujoco.MjvOption()
         self.mjv = mujoco.MjvScene(self.model, maxgeom=200)
         self.pixels = np.empty((size, size * tiles, 3), np.uint8)
         self.context = self.new_context()
@@ -85,7 +85,7 @@ class Painter:
 def part_rendering():
     from OpenGL import GL
 
-    _make_current()
+    make_current()
     print("GL:", os.environ.get("MUJOCO_GL"), GL.glGetString(GL.GL_RENDERER), GL.glGetString(GL.GL_VERSION))
     print(
         f"{'px':>4} {'msaa':>4} {'tiles':>5} {'ms/frame':>9} {'frames/s':>9} {'new context ms':>15} {'textures ms':>12}"

@@ -13,8 +13,9 @@ from robot_wm.data.lerobot_files import Episode
 from sims.arms import HAND_SITE
 from sims.motion import CONTROL_S, InverseKinematics, Wander
 from sims.recording import FOCAL_FEATURE, image_feature
-from sims.render import draw, focal, world_to_camera
+from sims.render import focal, world_to_camera
 from sims.scenes import Scene, sample
+from sims.sheet import draw
 from sims.viewpoints import NAMES
 
 _TASK = "push things about"

@@ -4,7 +4,6 @@ import atexit
 import functools
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -29,37 +28,39 @@ class Stopwatch:
 drawn = Stopwatch()
 
 
-class Renderer:
-    """Draws one model through one camera, or several.
+def prepare(model: mujoco.MjModel) -> None:
+    """How all pictures are drawn.
 
     Shadows are off (they cost up to ten times, RGB learns little from them) and edges are smoothed by 4 samples per
     pixel: at 64 to 96 px a centimetre is about a pixel, and optical flow needs the fractions of one.
     """
+    model.vis.quality.shadowsize = 0
+    model.vis.quality.offsamples = 4
 
-    def __init__(self, model: mujoco.MjModel, *cameras: Camera):
-        model.vis.quality.shadowsize = 0
-        model.vis.quality.offsamples = 4
+
+class Renderer:
+    """Draws one model through one camera, frame by frame. Whole motions are drawn faster by `sheet.draw`."""
+
+    def __init__(self, model: mujoco.MjModel, camera: Camera):
+        prepare(model)
         self._model = model
-        self._cameras = cameras
-        self._views = [_view(model, camera) for camera in cameras]
+        self._camera = camera
+        self._view = view_of(model, camera)
         self._option = mujoco.MjvOption()
         self._scene: mujoco.MjvScene | None = None
         self._uploads: dict[tuple[int, int, int], mujoco.MjrContext] = {}
 
-    def frame(
-        self, data: mujoco.MjData, height: int | None = None, width: int | None = None, camera: int = 0
-    ) -> NDArray[np.uint8]:
+    def frame(self, data: mujoco.MjData, height: int | None = None, width: int | None = None) -> NDArray[np.uint8]:
         """One RGB frame, (height, width, 3); the camera's own size by default.
 
         Raises:
             UserError: this machine has no OpenGL backend that works.
         """
-        seen = self._cameras[camera]
-        height, width = height or seen.height, width or seen.width
-        _make_current()
+        height, width = height or self._camera.height, width or self._camera.width
+        make_current()
         upload = self._upload(height, width)
         started_s = time.perf_counter()
-        area = self._render(data, camera, upload, height, width)
+        area = self._render(data, upload, height, width)
         pixels = np.empty((height, width, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, area, upload)
         image_YXC = np.ascontiguousarray(pixels[::-1])  # OpenGL's first row is the lowest
@@ -67,33 +68,30 @@ class Renderer:
         drawn.seconds += time.perf_counter() - started_s
         return image_YXC
 
-    def depth(self, data: mujoco.MjData, camera: int = 0) -> NDArray[np.float32]:
+    def depth(self, data: mujoco.MjData) -> NDArray[np.float32]:
         """How far away along the view what each pixel shows is [m], (height, width); the far plane where nothing is.
 
         Raises:
             UserError: this machine has no OpenGL backend that works.
         """
-        height, width = self._cameras[camera].height, self._cameras[camera].width
-        _make_current()
+        height, width = self._camera.height, self._camera.width
+        make_current()
         upload = self._upload(height, width)
-        area = self._render(data, camera, upload, height, width)
+        area = self._render(data, upload, height, width)
         raw = np.empty((height, width), np.float32)
         mujoco.mjr_readPixels(None, raw, area, upload)
         near, far = (self._model.stat.extent * d for d in (self._model.vis.map.znear, self._model.vis.map.zfar))
         depth_YX = near * far / (far - raw.astype(np.float64) * (far - near))
         return np.ascontiguousarray(depth_YX[::-1], dtype=np.float32)
 
-    def _render(
-        self, data: mujoco.MjData, camera: int, upload: mujoco.MjrContext, height: int, width: int
-    ) -> mujoco.MjrRect:
+    def _render(self, data: mujoco.MjData, upload: mujoco.MjrContext, height: int, width: int) -> mujoco.MjrRect:
         """Draw into the buffer of `upload`; returns where in it."""
-        seen = self._cameras[camera]
-        if seen.position_m is not None:
-            self._model.vis.global_.fovy = seen.fovy_deg
+        if self._camera.position_m is not None:
+            self._model.vis.global_.fovy = self._camera.fovy_deg
         if self._scene is None:
             self._scene = mujoco.MjvScene(self._model, maxgeom=self._model.ngeom + self._model.nsite + 100)
         every = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(self._model, data, self._option, None, self._views[camera], every, self._scene)
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._view, every, self._scene)
         area = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, upload)
         mujoco.mjr_render(area, self._scene, upload)
@@ -115,31 +113,9 @@ class Renderer:
         """Free what was uploaded to OpenGL."""
         for (thread, *_), upload in self._uploads.items():
             if thread == threading.get_ident():  # another thread's context is not ours to touch
-                _make_current()
+                make_current()
                 upload.free()
         self._uploads.clear()
-
-
-def draw(model: mujoco.MjModel, cameras: Sequence[Camera], qpos_FQ: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
-    """What each camera sees of a motion: (F, Y, X, 3) per camera.
-
-    Args:
-        model: rigid bodies only.
-        cameras: of the model, or placed in the world.
-        qpos_FQ: joint positions of the whole model at every frame.
-    """
-    data, renderer = mujoco.MjData(model), Renderer(model, *cameras)
-    images = [np.empty((len(qpos_FQ), camera.height, camera.width, 3), np.uint8) for camera in cameras]
-    try:
-        for frame, qpos in enumerate(qpos_FQ):
-            data.qpos[:] = qpos
-            mujoco.mj_kinematics(model, data)
-            mujoco.mj_camlight(model, data)
-            for camera, image_FYXC in enumerate(images):
-                image_FYXC[frame] = renderer.frame(data, camera=camera)
-    finally:
-        renderer.close()
-    return images
 
 
 def world_to_camera(model: mujoco.MjModel, data: mujoco.MjData, camera: Camera) -> NDArray[np.float64]:
@@ -175,7 +151,12 @@ def _inverse(position: NDArray[np.float64], R_world_gl: NDArray[np.float64]) -> 
     return T_cam_world
 
 
-def _view(model: mujoco.MjModel, camera: Camera) -> mujoco.MjvCamera:
+def view_of(model: mujoco.MjModel, camera: Camera) -> mujoco.MjvCamera:
+    """MuJoCo's own description of a camera.
+
+    Raises:
+        UserError: not in the model, or placed where nothing can be seen from.
+    """
     view = mujoco.MjvCamera()
     if camera.position_m is None:
         names = [model.camera(i).name for i in range(model.ncam)]
@@ -207,7 +188,7 @@ def _view(model: mujoco.MjModel, camera: Camera) -> mujoco.MjvCamera:
 _local = threading.local()
 
 
-def _make_current() -> None:
+def make_current() -> None:
     """One OpenGL context per thread, for all its models: a context takes longer to make than a hundred frames."""
     context = getattr(_local, "context", None)
     if context is None:
