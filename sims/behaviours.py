@@ -19,14 +19,18 @@ _HOLD_S, _PLAN_S = (0.2, 0.8), (0.4, 1.6)
 _TOP_SPEEDS = (0.3, 1.0)  # share of the largest command, drawn for each waypoint
 _ABOVE_TABLE_M = 0.06  # half the height of the box where the body starts on a table, as those with an object do
 _PUSH_SHARE = 0.75  # of plans, where there is an object
-_BEHIND_M, _BEYOND_M, _OVER_M = (0.07, 0.11), (0.04, 0.18), 0.09  # from the object: run-up, follow-through, on the way
+_BEHIND_M, _BEYOND_M, _OVER_M = (
+    (0.07, 0.11),
+    (0.04, 0.18),
+    np.array([0, 0, 0.09]),
+)  # from the object: run-up, follow-through, on the way
 _LEVEL_M = (-0.01, 0.015)  # height of a push against the object's middle
 _LEG_S, _LEG_SWAY = 0.9, 0.25  # most time and share of the noise on the legs of a push
 
 
 @dataclass(frozen=True)
 class _Waypoint:
-    """Where to go, how fast (share of the largest command), in how much time at most [s], under what share of the noise.
+    """Where to go, how fast (of the largest command), in how much time at most [s], under what share of the noise.
 
     None: drawn when it begins.
     """
@@ -105,9 +109,9 @@ def _plan(simulation: Simulation, space: _Space, rng: np.random.Generator) -> li
     behind, beyond = level - direction * rng.uniform(*_BEHIND_M), level + direction * rng.uniform(*_BEYOND_M)
     legs = [behind, beyond]
     if np.dot(hand - thing, direction) > -_BEHIND_M[0] / 2:  # the object is in the way
-        legs.insert(0, behind + [0.0, 0.0, _OVER_M])
-        if hand[2] < level[2] + _OVER_M / 2:
-            legs.insert(0, hand + [0.0, 0.0, _OVER_M])
+        legs.insert(0, behind + _OVER_M)
+        if hand[2] < level[2] + _OVER_M[2] / 2:
+            legs.insert(0, hand + _OVER_M)
     return [
         *(_Waypoint(leg, _TOP_SPEEDS[1], _LEG_S, _LEG_SWAY) for leg in legs[:-1]),
         _Waypoint(beyond, rng.uniform(*_TOP_SPEEDS), _LEG_S, _LEG_SWAY),

@@ -33,7 +33,6 @@ class FetchSimulation(Simulation):
     Attributes:
         goal_m: the environment's goal of the present episode [m], (3,): of the gripper, or of the block.
         threshold_m: the environment's criterion of success [m].
-        grips: whether the gripper opens.
     """
 
     def __init__(self, embodiment: Embodiment):
@@ -46,10 +45,10 @@ class FetchSimulation(Simulation):
                 f"embodiment {embodiment.name}: control_rate_hz is {embodiment.control_rate_hz:g}",
                 f"{embodiment.environment} runs at {self._rate_hz:g} Hz",
             )
-        self.grips = not self._env.block_gripper
+        self.gripper = None if self._env.block_gripper else 3
         self._top_speed_m_s = _METRES_PER_ACTION * self._rate_hz
-        self.command = _command_space(embodiment, self._top_speed_m_s, self.grips)
-        parts = ("x", "y", "z", "opening") if self.grips else ("x", "y", "z")
+        self.command = _command_space(embodiment, self._top_speed_m_s, self.gripper is not None)
+        parts = ("x", "y", "z", "opening") if self.gripper is not None else ("x", "y", "z")
         self.proprio_names = (*(f"gripper_{p}_position" for p in parts), *(f"gripper_{p}_velocity" for p in parts))
         self._setup()
         if self._env.has_object:
@@ -57,6 +56,7 @@ class FetchSimulation(Simulation):
         self.model.site(_TARGET_SITE).rgba[3] = 0.0
         self.model.geom_rgba[self.model.geom_bodyid == self.model.body(_MOCAP_BODY).id, 3] = 0.0
         self._finger_qpos = [int(self.model.joint(name).qposadr[0]) for name in _FINGERS]
+        self._finger_bodies = [int(self.model.joint(name).bodyid[0]) for name in _FINGERS]
         self._driven_qpos = self.model.jnt_qposadr[self.model.actuator_trnid[:, 0]]
         self._observation = np.zeros(0)
 
@@ -96,21 +96,18 @@ class FetchSimulation(Simulation):
         return applied_U.copy()
 
     def proprio(self) -> NDArray[np.float32]:
-        """Gripper position [m] and velocity [m/s] from the environment's observation, (6,), or (8,) with its opening."""
+        """Gripper position [m] and velocity [m/s] as the environment observes them, (6,), or (8,) with its opening."""
         found = self._observation
         position, velocity = found[:3], found[-5:-2] * self._rate_hz  # the environment gives metres per step
-        if self.grips:
+        if self.gripper is not None:
             fingers = found[9:11] if self.has_object else found[3:5]
             position = np.append(position, fingers.sum())
             velocity = np.append(velocity, found[-2:].sum() * self._rate_hz)
         return np.concatenate([position, velocity]).astype(np.float32)
 
-    def place_object(self, position_m: NDArray[np.float64]) -> None:
-        """Put the block somewhere, at rest, as upright as it started."""
-        joint = self.model.body(_OBJECT_BODY).jntadr[0]
-        place, motion = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
-        self.data.qpos[place : place + 7] = [*position_m, 1.0, 0.0, 0.0, 0.0]
-        self.data.qvel[motion : motion + 6] = 0.0
+    def set_opening(self, opening_m: float) -> None:
+        """Put the fingers at a distance from each other, at rest."""
+        self.data.qpos[self._finger_qpos] = opening_m / 2
         mujoco.mj_forward(self.model, self.data)
 
     def restore(self, state: NDArray[np.float64]) -> None:
@@ -129,7 +126,7 @@ class FetchSimulation(Simulation):
 
     def _follow(self, data: mujoco.MjData, commands_NKU: NDArray[np.float64], state: NDArray[np.float64]) -> Any:
         """What the environment's step does, on a copy of its state: no observations, rewards or bookkeeping."""
-        positions = np.empty((*commands_NKU.shape[:2], 1 + self.has_object, 3))
+        positions = np.empty((*commands_NKU.shape[:2], 1 + self.has_object + 2 * (self.gripper is not None), 3))
         body = self.model.body(_WELDED_BODY).id
         for n, k in np.ndindex(*positions.shape[:2]):
             if k == 0:
@@ -137,16 +134,21 @@ class FetchSimulation(Simulation):
                 mujoco.mj_kinematics(self.model, data)
             data.mocap_pos[0] = data.xpos[body] + commands_NKU[n, k, :3] / self._rate_hz
             data.mocap_quat[0] = data.xquat[body] + _GRIPPER_ROTATION
-            if self.grips:
+            if self.gripper is not None:
                 data.ctrl[:] = data.qpos[self._driven_qpos] + commands_NKU[n, k, 3]
             mujoco.mj_step(self.model, data, nstep=self._env.n_substeps)
-            if self.grips:
+            if self.gripper is not None:
                 mujoco.mj_kinematics(self.model, data)
             else:
                 data.qpos[self._finger_qpos] = 0.0
                 mujoco.mj_forward(self.model, data)
             positions[n, k] = self._points(data)
         return positions
+
+    def _points(self, data: mujoco.MjData) -> NDArray[np.float64]:
+        """As for any body; then the two fingers, where they open."""
+        points = super()._points(data)
+        return np.vstack([points, data.xpos[self._finger_bodies]]) if self.gripper is not None else points
 
     def close(self) -> None:
         super().close()

@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sims.tasks import Pair, Task
+from sims.pairs import Pair, Task
 
 _START_STD = 0.6  # in plan units, whose range is [-1, 1]
 _LEAST_STD = 0.02
+_FIT_SHARE = 0.6  # of the candidates, the better ones: what hit the wrong thing would spoil a linear fit
 _ELITE_SHARE = 0.2
 _NEAR_GUESS = 0.3  # spread around the linear guess, of the spread around the mean
 _GOOD_ENOUGH_M = 0.02  # of cost: searching on would not change an outcome judged at 5 cm
@@ -21,12 +22,12 @@ def plan(
     iterations: int = 2,
     rng: np.random.Generator | None = None,
     warm: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """The next command chunk, (K, U), by the cross-entropy method over `Simulation.rollout`.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The next command chunk, (K, U), by the cross-entropy method over `Simulation.rollout`, and the next `warm`.
 
     The same space as the learned planner's is searched (one plan row per model step, its command repeated over the
-    step), from the simulation's present state, which is left as it is. The cost is the norm of what the task says is
-    left to do. Among the candidates are always the best so far, holding still, and what a linear fit to the iteration
+    step), from the simulation's present state, which is left as it is. The cost is what the task says is left
+    to do. Among the candidates are always the best so far, holding still, and what a linear fit to the iteration
     before proposes: few candidates then suffice, and the search does no worse than doing nothing.
 
     Args:
@@ -35,15 +36,20 @@ def plan(
         horizon: model steps ahead.
         candidates, iterations: of the search.
         rng: seeded with 0 when None.
-        warm: a plan to start from, (horizon, U) in [-1, 1]; zero when None.
+        warm: a plan to start from, (horizon, U) in [-1, 1], such as the second result of the step before; zero when
+            None.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     simulation = task.simulation
     command, reference_U = simulation.command, simulation.reference()
     mean_HU = np.zeros((horizon, command.dim)) if warm is None else warm
     std_HU = np.full_like(mean_HU, _START_STD)
-    rest_HU = np.tile(command.normalize(command.hold(reference_U)[None], reference_U), (horizon, 1))
+    rest_U = command.hold(reference_U)
+    if simulation.gripper is not None:
+        rest_U[simulation.gripper] = reference_U[simulation.gripper]  # what it holds would slip
+    rest_HU = np.tile(command.normalize(rest_U[None], reference_U), (horizon, 1))
     num_elites = max(int(_ELITE_SHARE * candidates), 2)
+    num_fit = int(_FIT_SHARE * candidates)
     best_HU, best_cost = mean_HU, np.inf
     guess_HU: NDArray[np.float64] | None = None
     for _ in range(iterations):
@@ -52,8 +58,8 @@ def plan(
             plans_NHU[1::2] = guess_HU + _NEAR_GUESS * (plans_NHU[1::2] - mean_HU)
         plans_NHU[:3] = best_HU, rest_HU, mean_HU if guess_HU is None else guess_HU
         plans_NHU = np.clip(plans_NHU, -1, 1)
-        left_NKD = _shortfall(task, pair, plans_NHU, reference_U)
-        left_NK = np.linalg.norm(left_NKD, axis=-1)
+        left_NKJ3 = _shortfall(task, pair, plans_NHU, reference_U)
+        left_NK = np.linalg.norm(left_NKJ3, axis=-1).sum(-1)
         costs_N = left_NK[:, -1] + _REST_WEIGHT * left_NK[:, -command.frame_skip :].mean(1)
         order = np.argsort(costs_N)
         if costs_N[order[0]] < best_cost:
@@ -62,9 +68,9 @@ def plan(
             break
         elites = plans_NHU[order[:num_elites]]
         mean_HU, std_HU = elites.mean(0), np.maximum(elites.std(0), _LEAST_STD)
-        guess_HU = _linear_guess(plans_NHU, left_NKD[:, -1])
+        guess_HU = _linear_guess(plans_NHU[order[:num_fit]], left_NKJ3[order[:num_fit], -1].reshape(num_fit, -1))
     chunk_KU = np.repeat(best_HU[:1], command.frame_skip, axis=0)
-    return command.denormalize(chunk_KU, reference_U)
+    return command.denormalize(chunk_KU, reference_U), np.vstack([best_HU[1:], rest_HU[-1:]])
 
 
 def _shortfall(

@@ -18,6 +18,8 @@ _PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _WARNING = mujoco.mjtWarning  # MuJoCo starts over at each of these three, and forgets the others
 _UNSTABLE = [int(w) for w in (_WARNING.mjWARN_BADQPOS, _WARNING.mjWARN_BADQVEL, _WARNING.mjWARN_BADQACC)]
 _PERTURBATION = {mujoco.mjtJoint.mjJNT_HINGE: 0.05, mujoco.mjtJoint.mjJNT_SLIDE: 0.01}  # rad, m
+_OBJECT_M = 0.03  # how far a reset moves the object along x and y
+_POSE_ITERATIONS, _DAMPING_M, _MOST_TURN = 60, 0.05, 0.25  # of inverse kinematics
 
 
 class Simulation:
@@ -28,9 +30,14 @@ class Simulation:
         command: the command space that follows from it and from the MJCF.
         proprio_names: entries of `proprio()`: joint positions, then joint velocities.
         has_object: whether there is a thing to push about.
+        gripper: which command opens and closes a gripper; None where there is none.
         camera: what `frame` sees through: the embodiment's, until another is asked for.
         model, data: MuJoCo's own, for whoever needs more than this class offers.
     """
+
+    gripper: int | None = None
+    _object_body: int | None = None
+    _second_hand: tuple[str, int] | None = None
 
     def __init__(self, embodiment: Embodiment, model: mujoco.MjModel):
         self.embodiment = embodiment
@@ -45,19 +52,29 @@ class Simulation:
         names = [model.joint(j).name for j in self._joints]
         self.proprio_names = tuple([f"{n}_position" for n in names] + [f"{n}_velocity" for n in names])
         self._setup()
+        if embodiment.object is not None:
+            self._object_body = _object_body(embodiment, model)
+        if embodiment.second_hand is not None:
+            self._second_hand = _end_effector(model, embodiment.second_hand, "second_hand")
+        if embodiment.gripper is not None:
+            if embodiment.gripper not in (commanded := [model.actuator(i).name for i in self._actuators]):
+                raise UserError(
+                    f"embodiment {embodiment.name}: gripper {embodiment.gripper!r} is not commanded",
+                    f"Actuators that are: {actuation.listing(commanded)}",
+                )
+            self.gripper = commanded.index(embodiment.gripper)
         self._home_qpos = self._home()
 
     def _setup(self) -> None:
         """What every kind of body needs: the end effector, the camera, room for the last command."""
         self._end_effector = _end_effector(self.model, self.embodiment.end_effector)
-        self._object_body: int | None = None
         self.camera = self.embodiment.camera
         self._renderer = Renderer(self.model, self.camera)
         self._reference_U = np.zeros(self.command.dim)
         self._rollout_data: list[mujoco.MjData] = []
 
     def reset(self, seed: int) -> None:
-        """To the home pose, moved by up to 0.05 rad or 1 cm per joint, at rest."""
+        """To the home pose, moved by up to 0.05 rad or 1 cm per joint, at rest; the object by up to 3 cm."""
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:] = self._home_qpos
@@ -67,6 +84,9 @@ class Simulation:
             if self.model.jnt_limited[joint]:
                 value = np.clip(value, *self.model.jnt_range[joint])
             self.data.qpos[address] = value
+        if self._object_body is not None:
+            where = int(self.model.jnt_qposadr[self.model.body_jntadr[self._object_body]])
+            self.data.qpos[where : where + 2] += rng.uniform(-_OBJECT_M, _OBJECT_M, 2)
         self._reference_U = self.command.hold(self.data.qpos[self._qpos])
         self.data.ctrl[self._actuators] = self._reference_U
         mujoco.mj_forward(self.model, self.data)
@@ -146,6 +166,41 @@ class Simulation:
             raise ValueError(f"{self.embodiment.name} has no object")
         return self._points(self.data)[1]
 
+    def place_object(self, position_m: NDArray[np.float64]) -> None:
+        """Put the object somewhere, at rest, turned as the MJCF has it."""
+        joint = self.model.body_jntadr[self._object_body]
+        place, motion = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
+        self.data.qpos[place : place + 3] = position_m
+        self.data.qpos[place + 3 : place + 7] = self.model.qpos0[place + 3 : place + 7]
+        self.data.qvel[motion : motion + 6] = 0.0
+        mujoco.mj_forward(self.model, self.data)
+
+    def pose_hand(self, place_m: NDArray[np.float64]) -> None:
+        """Put the joints, at once and at rest, so that the end effector is as near to a point as it gets.
+
+        Damped least squares (Wampler 1986).
+        """
+        kind, index = self._end_effector
+        fill = mujoco.mj_jacSite if kind == "site" else mujoco.mj_jacBody
+        jacobian, (low, high) = np.zeros((3, self.model.nv)), self.joint_limits()
+        for _ in range(_POSE_ITERATIONS):
+            fill(self.model, self.data, jacobian, None, index)
+            moved = jacobian[:, self._qvel]
+            way = place_m - self.end_effector()
+            turn = moved.T @ np.linalg.solve(moved @ moved.T + _DAMPING_M**2 * np.eye(3), way)
+            joints = self.data.qpos[self._qpos] + np.clip(turn, -_MOST_TURN, _MOST_TURN)
+            self.data.qpos[self._qpos] = np.clip(joints, low, high)
+            self.data.qvel[:] = 0.0
+            mujoco.mj_forward(self.model, self.data)
+
+    @property
+    def has_two_hands(self) -> bool:
+        return self._second_hand is not None
+
+    def hands(self) -> NDArray[np.float64]:
+        """Positions of the end effector and of the second hand in the world [m], (2, 3)."""
+        return self._points(self.data)[[0, -1]]
+
     def to_camera(self, point_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """A point of the world [m] in the camera's frame: x right, y down, z along the view."""
         T_cam_world = world_to_camera(self.model, self.data, self.camera)
@@ -176,8 +231,8 @@ class Simulation:
     def rollout(self, commands_NKU: NDArray[np.float64]) -> NDArray[np.float64]:
         """Positions [m], (N, K, P, 3), that N command sequences would lead to from the present state.
 
-        P is 1, the end effector, or 2 where there is an object: then that follows. True dynamics on all cores; the
-        present state stays as it is.
+        P counts the end effector, the object and the second hand where there are such, and in Fetch two fingers that
+        open. True dynamics on all cores; the present state stays as it is.
         """
         commands_NKU = np.clip(commands_NKU, self.command.low, self.command.high)
         num, length, _ = commands_NKU.shape
@@ -196,7 +251,7 @@ class Simulation:
 
     def _positions(self, states_NKS: NDArray[np.float64]) -> NDArray[np.float64]:
         data = self._workers()[0]
-        positions = np.empty((*states_NKS.shape[:2], 1 + self.has_object, 3))
+        positions = np.empty((*states_NKS.shape[:2], len(self._points(data)), 3))
         for where in np.ndindex(*states_NKS.shape[:2]):
             mujoco.mj_setState(self.model, data, states_NKS[where], _PHYSICS)
             mujoco.mj_kinematics(self.model, data)
@@ -204,10 +259,13 @@ class Simulation:
         return positions
 
     def _points(self, data: mujoco.MjData) -> NDArray[np.float64]:
-        """The end effector and, where there is one, the object [m], (P, 3)."""
-        kind, index = self._end_effector
-        hand = (data.site_xpos if kind == "site" else data.xpos)[index]
-        return np.stack([hand] if self._object_body is None else [hand, data.xpos[self._object_body]])
+        """The end effector; where there are such, the object and the second hand [m], (P, 3)."""
+        found = [_place(data, self._end_effector)]
+        if self._object_body is not None:
+            found.append(data.xpos[self._object_body])
+        if self._second_hand is not None:
+            found.append(_place(data, self._second_hand))
+        return np.stack(found)
 
     def _workers(self) -> list[mujoco.MjData]:
         if not self._rollout_data:
@@ -253,7 +311,23 @@ def _substeps(embodiment: Embodiment, model: mujoco.MjModel) -> int:
     return count
 
 
-def _end_effector(model: mujoco.MjModel, name: str) -> tuple[str, int]:
+def _place(data: mujoco.MjData, named: tuple[str, int]) -> NDArray[np.float64]:
+    kind, index = named
+    return (data.site_xpos if kind == "site" else data.xpos)[index]
+
+
+def _object_body(embodiment: Embodiment, model: mujoco.MjModel) -> int:
+    free = [int(model.jnt_bodyid[j]) for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
+    for body in free:
+        if model.body(body).name == embodiment.object:
+            return body
+    raise UserError(
+        f"embodiment {embodiment.name}: object {embodiment.object!r} is no body of the MJCF with a free joint",
+        f"Bodies with one: {actuation.listing([model.body(b).name for b in free])}",
+    )
+
+
+def _end_effector(model: mujoco.MjModel, name: str, key: str = "end_effector") -> tuple[str, int]:
     sites = [model.site(i).name for i in range(model.nsite)]
     bodies = [model.body(i).name for i in range(1, model.nbody)]
     if name in sites:
@@ -261,6 +335,6 @@ def _end_effector(model: mujoco.MjModel, name: str) -> tuple[str, int]:
     if name in bodies:
         return "body", bodies.index(name) + 1
     raise UserError(
-        f"end_effector {name!r} is neither a site nor a body of the MJCF",
+        f"{key} {name!r} is neither a site nor a body of the MJCF",
         f"Sites: {actuation.listing(sites)}; bodies: {actuation.listing(bodies)}",
     )

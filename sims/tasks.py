@@ -1,114 +1,26 @@
-"""What a body is asked to do: start, goal image, and the true state that judges the outcome."""
-
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+"""What a body is asked to do: reach with one hand or two, push, pick and place."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.contracts.errors import UserError
 from sims.behaviours import babble
-from sims.fetch import MAX_EPISODE_STEPS, FetchSimulation
+from sims.fetch import FetchSimulation
+from sims.pairs import Pair, Task
 from sims.simulation import Simulation
 
-_TRIES = 20  # draws per wanted pair before the task counts as impossible
 _GOAL_ROAM_S, _GOAL_REST_S = (1.0, 3.0), 0.6  # how a body without a controller of its own comes to a goal pose
 _DRIVE_STEPS, _DRIVE_S = 60, 0.08  # proportional control of a gripper: time constant [s]
 _GOAL_STREAM = 1
 _ELSEWHERE_M = np.array([20.0, 20.0, 0.1])  # where a block waits while the gripper takes its place in a goal image
 _TOUCH_M = np.array([0.0395, 0.041])  # from block to gripper when they touch along x and y, and a millimetre
+_HELD_M = 0.0485  # opening of the fingers around the block
+_OVER_M, _ASIDE_M = 0.07, 0.02  # pick: the hand comes down from this height once it is that close sideways
+_OPEN_M, _SHUT_M = 0.13, 0.06  # between the finger bodies
+_HAND_WEIGHT, _FINGER_WEIGHT = 0.5, 0.5
 _BEHIND_WEIGHT = 0.3  # of the hand's way to the far side of the block, against the block's way to its goal
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A start and a goal.
-
-    Attributes:
-        seed: both follow from it.
-        start_state: for `Simulation.restore`.
-        goal_position_m: of what the task is about (end effector or object) in the world, (3,); for judges and oracles.
-        goal_frame: what the camera sees when it is there, (Y, X, 3) uint8.
-        start_distance_m: from there to the goal at the start.
-    """
-
-    seed: int
-    start_state: NDArray[np.float64]
-    goal_position_m: NDArray[np.float64]
-    goal_frame: NDArray[np.uint8]
-    start_distance_m: float
-
-
-class Task(ABC):
-    """Pairs of start and goal for one simulated body, and the judge.
-
-    Attributes:
-        name: of the task.
-        threshold_m: closer than this is a success.
-        max_steps: control steps of an episode.
-    """
-
-    name: str
-
-    def __init__(self, simulation: Simulation, threshold_m: float = 0.05, max_steps: int = MAX_EPISODE_STEPS):
-        self.simulation = simulation
-        self.threshold_m = simulation.threshold_m if isinstance(simulation, FetchSimulation) else threshold_m
-        self.max_steps = max_steps
-
-    def pairs(self, num: int, seed: int) -> list[Pair]:
-        """The first `num` pairs from `seed` on that are not solved at their start.
-
-        Raises:
-            UserError: too few, because the body hardly moves.
-        """
-        found: list[Pair] = []
-        for attempt in range(_TRIES * max(num, 1)):
-            if len(found) == num:
-                return found
-            pair = self._pair(seed + attempt)
-            if pair.start_distance_m >= self.threshold_m:
-                found.append(pair)
-        if len(found) == num:
-            return found
-        body = self.simulation.embodiment
-        raise UserError(
-            f"{body.name} finds only {len(found)} of {num} goals that lie {self.threshold_m:g} m from its start",
-            f"Raise safety.max_step (now {body.safety.max_step:g}), or name another end_effector",
-        )
-
-    def start(self, pair: Pair) -> None:
-        """Put the body where the pair starts, from whatever it was doing."""
-        self.simulation.reset(pair.seed)
-        self.simulation.restore(pair.start_state)
-
-    def distance_m(self, pair: Pair) -> float:
-        """From what the task is about to the goal [m], in truth."""
-        return float(np.linalg.norm(self.achieved() - pair.goal_position_m))
-
-    def success(self, pair: Pair) -> bool:
-        """The Fetch environments' own criterion, used for every body: the distance is below the threshold now."""
-        return self.distance_m(pair) < self.threshold_m
-
-    @abstractmethod
-    def achieved(self) -> NDArray[np.float64]:
-        """Where that is now which the task is about [m], (3,)."""
-
-    @abstractmethod
-    def shortfall(self, points_NKP3: NDArray[np.float64], pair: Pair) -> NDArray[np.float64]:
-        """What is left to do in states foretold by `Simulation.rollout` [m], (N, K, D): an oracle makes its norm small."""
-
-    @abstractmethod
-    def _goal(self, seed: int) -> NDArray[np.float64]:
-        """Bring the body, just reset, into a state that shows the goal; returns the goal's position [m], (3,)."""
-
-    def _pair(self, seed: int) -> Pair:
-        simulation = self.simulation
-        simulation.reset(seed)
-        start_state, start_m = simulation.state(), self.achieved()
-        goal_m = self._goal(seed)
-        frame = simulation.frame()
-        simulation.restore(start_state)
-        return Pair(seed, start_state, goal_m, frame, float(np.linalg.norm(goal_m - start_m)))
+_GOAL_NEAR_M, _GOAL_FAR_M, _GOAL_UP_M = 0.07, 0.15, (0.05, 0.15)  # of a body of one's own: aside of the object, and up
+_AT_OBJECT_M = 0.06  # from the middle of an object of unknown shape to a hand that pushes it
 
 
 class ReachTask(Task):
@@ -124,58 +36,150 @@ class ReachTask(Task):
         return self.simulation.end_effector()
 
     def shortfall(self, points_NKP3: NDArray[np.float64], pair: Pair) -> NDArray[np.float64]:
-        return points_NKP3[:, :, 0] - pair.goal_position_m
+        return points_NKP3[:, :, :1] - pair.goal_position_m
 
     def _goal(self, seed: int) -> NDArray[np.float64]:
         simulation = self.simulation
         if isinstance(simulation, FetchSimulation) and not simulation.has_object:
-            goal_m = simulation.goal_m
-            _drive(simulation, goal_m)
-            return goal_m
+            return simulation.goal_m
         _roam(simulation, np.random.default_rng([seed, _GOAL_STREAM]))
-        return simulation.end_effector()
+        return self.achieved()
+
+    def _show(self, goal_m: NDArray[np.float64]) -> None:
+        if isinstance(self.simulation, FetchSimulation) and not self.simulation.has_object:
+            _drive(self.simulation, goal_m)
+
+
+class WholeBodyReachTask(Task):
+    """Bring both hands to where they were when the goal image was taken: a pose that the body has come to by itself.
+
+    The distance is that of the hand that is further away, so that success needs both.
+    """
+
+    name = "whole_body_reach"
+
+    def __init__(self, simulation: Simulation):
+        if not simulation.has_two_hands:
+            raise UserError(
+                f"task whole_body_reach: {simulation.embodiment.name} has no second hand",
+                "Name one in the embodiment (second_hand: a site or body), or give a body that has two: humanoid",
+            )
+        super().__init__(simulation)
+
+    def achieved(self) -> NDArray[np.float64]:
+        return self.simulation.hands().ravel()
+
+    def shortfall(self, points_NKP3: NDArray[np.float64], pair: Pair) -> NDArray[np.float64]:
+        return points_NKP3[:, :, [0, -1]] - pair.goal_position_m.reshape(2, 3)
+
+    def _goal(self, seed: int) -> NDArray[np.float64]:
+        _roam(self.simulation, np.random.default_rng([seed, _GOAL_STREAM]))
+        return self.achieved()
 
 
 class PushTask(Task):
-    """Push the block of FetchPush-v4 to where it was when the goal image was taken: its starts, goals and criterion.
+    """Push the object over the table to where it was when the goal image was taken.
 
-    The goal image shows the block at the goal, turned as it started, and the gripper at rest where a straight push
-    leaves it: behind the block as seen from the block's start, touching it.
+    On FetchPush-v4 starts, goals and criterion are the environment's own; for any other body the goal lies 7 to 15 cm
+    beside the object. The goal image shows the object at the goal, turned as it started, and the hand at rest where a
+    straight push leaves it: behind the object as seen from the object's start.
     """
 
     name = "push"
 
     def __init__(self, simulation: Simulation):
-        if not isinstance(simulation, FetchSimulation) or not simulation.has_object:
+        if not simulation.has_object:
             raise UserError(
-                f"task push: {simulation.embodiment.name} has no object", "Give a body that has one: fetch_push"
+                f"task {self.name}: {simulation.embodiment.name} has no object",
+                "Name one in the embodiment (object: a body with a free joint), or give a body that has one:"
+                f" fetch_{self.name}",
             )
         super().__init__(simulation)
-        self._fetch = simulation
 
     def achieved(self) -> NDArray[np.float64]:
         return self.simulation.object()
 
     def shortfall(self, points_NKP3: NDArray[np.float64], pair: Pair) -> NDArray[np.float64]:
-        """The block's way to the goal, and a share of the hand's way to the block's far side while it has one to go."""
+        """The object's way to the goal, and a share of the hand's way to its far side while it has one to go."""
         hand, block = points_NKP3[:, :, 0], points_NKP3[:, :, 1]
         left = block - pair.goal_position_m
         distance = np.linalg.norm(left, axis=-1, keepdims=True)
-        behind = block + _touching(left)
         weight = _BEHIND_WEIGHT * np.minimum(distance / self.threshold_m, 1.0)
-        return np.concatenate([left, weight * (hand - behind)], axis=-1)
+        return np.stack([left, weight * (hand - block - self._behind(left))], axis=2)
 
     def _goal(self, seed: int) -> NDArray[np.float64]:
-        fetch, goal_m = self._fetch, self._fetch.goal_m
-        place = goal_m + _touching(fetch.object() - goal_m)
-        fetch.place_object(_ELSEWHERE_M)
-        _drive(fetch, place)
-        fetch.place_object(goal_m)
-        return goal_m
+        if isinstance(self.simulation, FetchSimulation):
+            return self.simulation.goal_m
+        return self.simulation.object() + _beside(np.random.default_rng([seed, _GOAL_STREAM]))
+
+    def _show(self, goal_m: NDArray[np.float64]) -> None:
+        behind = goal_m + self._behind(self.simulation.object() - goal_m)
+        self.simulation.place_object(_ELSEWHERE_M)
+        _bring_hand(self.simulation, behind)
+        self.simulation.place_object(goal_m)
+
+    def _behind(self, away_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From the middle of the object to a hand that touches it on the side that lies along `away_m`, (..., 3)."""
+        flat = away_m * [1.0, 1.0, 0.0]
+        unit = flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-6)
+        if not isinstance(self.simulation, FetchSimulation):
+            return unit * _AT_OBJECT_M
+        reach = np.min(_TOUCH_M / np.maximum(np.abs(unit[..., :2]), 1e-6), axis=-1, keepdims=True)
+        return unit * np.minimum(reach, 0.1)
 
 
-TASKS: dict[str, type[Task]] = {"reach": ReachTask, "push": PushTask}
-_OWN = {"FetchReach-v4": "reach", "FetchPush-v4": "push"}  # what an environment is made for
+class PickAndPlaceTask(PushTask):
+    """Bring the object, on the table or in the air, to where it was when the goal image was taken.
+
+    On FetchPickAndPlace-v4 starts, goals and criterion are the environment's own; for any other body the goal lies up
+    to 15 cm above and beside the object. The goal image shows the object at the goal, turned as it started, between
+    the fingers of the gripper.
+    """
+
+    name = "pick_and_place"
+
+    def __init__(self, simulation: Simulation):
+        super().__init__(simulation)
+        if simulation.gripper is None:
+            raise UserError(
+                f"task pick_and_place: {simulation.embodiment.name} has no gripper that opens",
+                "Name its actuator in the embodiment (gripper), or give a body that has one: fetch_pick_and_place",
+            )
+
+    def shortfall(self, points_NKP3: NDArray[np.float64], pair: Pair) -> NDArray[np.float64]:
+        """The object's way to the goal; shares of the hand's way to it, from above, and of Fetch's fingers'."""
+        hand, block, *fingers = np.moveaxis(points_NKP3, 2, 0)
+        way = hand - block
+        aside = np.linalg.norm(way[..., :2], axis=-1)
+        way[..., 2] -= _OVER_M * np.clip((aside - _ASIDE_M) / _ASIDE_M, 0.0, 1.0)
+        ways = [block - pair.goal_position_m, _HAND_WEIGHT * way]
+        if isinstance(self.simulation, FetchSimulation):
+            there = np.linalg.norm(way, axis=-1) < _ASIDE_M
+            gap = np.zeros_like(way)
+            gap[..., 0] = np.linalg.norm(fingers[0] - fingers[1], axis=-1) - np.where(there, _SHUT_M, _OPEN_M)
+            ways.append(_FINGER_WEIGHT * gap)
+        return np.stack(ways, axis=2)
+
+    def _goal(self, seed: int) -> NDArray[np.float64]:
+        if isinstance(self.simulation, FetchSimulation):
+            return self.simulation.goal_m
+        rng = np.random.default_rng([seed, _GOAL_STREAM])
+        return self.simulation.object() + _beside(rng) + [0.0, 0.0, rng.uniform(*_GOAL_UP_M)]
+
+    def _show(self, goal_m: NDArray[np.float64]) -> None:
+        self.simulation.place_object(_ELSEWHERE_M)
+        _bring_hand(self.simulation, goal_m)
+        if isinstance(self.simulation, FetchSimulation):
+            self.simulation.set_opening(_HELD_M)
+        self.simulation.place_object(goal_m)
+
+
+TASKS: dict[str, type[Task]] = {t.name: t for t in (ReachTask, PushTask, PickAndPlaceTask, WholeBodyReachTask)}
+_OWN = {
+    "FetchReach-v4": "reach",
+    "FetchPush-v4": "push",
+    "FetchPickAndPlace-v4": "pick_and_place",
+}  # what an environment is made for
 
 
 def make(simulation: Simulation, name: str | None = None) -> Task:
@@ -190,12 +194,17 @@ def make(simulation: Simulation, name: str | None = None) -> Task:
     return TASKS[name](simulation)
 
 
-def _touching(away_m: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From the middle of the block to a gripper that touches it on the side that lies along `away_m`, (..., 3)."""
-    flat = away_m * [1.0, 1.0, 0.0]
-    unit = flat / np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-6)
-    reach = np.min(_TOUCH_M / np.maximum(np.abs(unit[..., :2]), 1e-6), axis=-1, keepdims=True)
-    return unit * np.minimum(reach, 0.1)
+def _beside(rng: np.random.Generator) -> NDArray[np.float64]:
+    angle, far_m = rng.uniform(-np.pi, np.pi), rng.uniform(_GOAL_NEAR_M, _GOAL_FAR_M)
+    return far_m * np.array([np.cos(angle), np.sin(angle), 0.0])
+
+
+def _bring_hand(simulation: Simulation, place_m: NDArray[np.float64]) -> None:
+    """The hand to a point, as near as it gets, at rest."""
+    if isinstance(simulation, FetchSimulation):
+        _drive(simulation, place_m)
+    else:
+        simulation.pose_hand(place_m)
 
 
 def _drive(simulation: FetchSimulation, goal_m: NDArray[np.float64]) -> None:

@@ -14,7 +14,7 @@ from robot_wm.contracts.bundle import Bundle, ControllerSpec
 from robot_wm.contracts.errors import UserError
 from robot_wm.evaluation.results import Kind
 from sims import oracle
-from sims.tasks import Pair, Task
+from sims.pairs import Pair, Task
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,11 @@ def reference(name: str, spec: ControllerSpec, task: Task, seed: int, size: Orac
 
 
 def _oracle(spec: ControllerSpec, task: Task, pair: Pair, size: OracleConfig, rng: np.random.Generator) -> Reference:
+    warm: NDArray[np.float64] | None = None
+
     def choose(_: NDArray[np.float64]) -> NDArray[np.float64]:
-        return oracle.plan(task, pair, size.horizon, size.candidates, size.iterations, rng)
+        nonlocal warm
+        chunk_KU, warm = oracle.plan(task, pair, size.horizon, size.candidates, size.iterations, rng, warm)
+        return chunk_KU
 
     return Reference(spec, choose)

@@ -13,7 +13,7 @@ from deploy.runtime.loop import Tick, run_loop
 from deploy.runtime.safety import Safety
 from robot_wm.contracts.robot import Robot
 from robot_wm.evaluation.results import Episode
-from sims.tasks import Pair, Task
+from sims.pairs import Pair, Task
 
 
 class Simulated(Protocol):

@@ -19,9 +19,10 @@ from robot_wm.contracts.run import Run, machine, open_run
 from robot_wm.data import video
 from robot_wm.evaluation import results
 from robot_wm.evaluation.results import EVALUATION_FILE, ControllerResult, Evaluation, Video
+from sims.pairs import Pair, Task
 from sims.robots import load, model_inputs
 from sims.simulation import Simulation
-from sims.tasks import Pair, Task, make
+from sims.tasks import make
 from sims.twin import Twin
 
 # Every goal of an evaluation lies beyond every seed that recording counts up from zero, and each evaluation seed has

@@ -132,6 +132,9 @@ class Embodiment:
         max_speed_m_s: command range of an end-effector interface.
         environment: a gymnasium environment id that simulates this body, where one exists.
         identifiable: MuJoCo parameters that calibration may move, each with (low, high) as factors of the MJCF's value.
+        object: a body of the MJCF with a free joint, which tasks push or grasp.
+        gripper: the actuator that opens and closes one.
+        second_hand: site or body that a whole-body reach brings to a place of its own, beside the end effector.
     """
 
     name: str
@@ -147,6 +150,9 @@ class Embodiment:
     max_speed_m_s: float = 0.0
     environment: str | None = None
     identifiable: dict[str, tuple[float, float]] = field(default_factory=dict)
+    object: str | None = None
+    gripper: str | None = None
+    second_hand: str | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("control_rate_hz", self.control_rate_hz), ("frame_skip", self.frame_skip)):
@@ -171,9 +177,10 @@ class Embodiment:
 
         The MJCF counts by its path here, because not everyone who reads an embodiment can see the file. Its content
         counts where a stage simulates the body: there the file is an input of the run. Changes to it that are not
-        asked for do not count either, so that a body keeps its digest when a version brings new ones.
+        asked for do not count either, so that a body keeps its digest when a version brings new ones; nor does what
+        only tasks are about.
         """
-        values = to_mapping(self)
+        values = {k: v for k, v in to_mapping(self).items() if k not in ("object", "gripper", "second_hand")}
         values["mjcf"] = {k: v for k, v in values["mjcf"].items() if v or k in ("path", "package")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

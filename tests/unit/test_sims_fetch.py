@@ -89,7 +89,7 @@ def test_oracle_reaches_and_rests_where_holding_still_does_not(simulation):
     rng = np.random.default_rng(0)
     task.start(pair)
     for _ in range(4):
-        chunk_KU = oracle.plan(task, pair, rng=rng)
+        chunk_KU, _ = oracle.plan(task, pair, rng=rng)
         assert chunk_KU.shape == (5, 3)
         for command_U in chunk_KU:
             simulation.step(command_U)
@@ -107,6 +107,6 @@ def test_reach_works_for_a_body_of_ones_own(tmp_path):
         task.start(pair)
         rng = np.random.default_rng(0)
         for _ in range(8):
-            for command_U in oracle.plan(task, pair, rng=rng):
+            for command_U in oracle.plan(task, pair, rng=rng)[0]:
                 arm.step(command_U)
         assert task.success(pair)
