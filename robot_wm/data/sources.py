@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from robot_wm.data import images, video
 from robot_wm.data.clips import VIDEO, Clip, Recording, Source, VideoFile, VideoSource, find_bars, picture_size
 from robot_wm.data.grid import Grid
 from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset, is_numeric
+
+_GAP = 1.5  # periods from one row to the next; more is a hole in the recording
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,19 @@ class EpisodeSource:
         return len(self._rows())
 
     def clips(self) -> Iterator[Clip]:
-        """The whole episode."""
-        rows = self._rows()
-        found = self.dataset.columns(self.episode) if self.columns else {}
-        columns = {key: found[key][rows] for key in self.columns}
-        videos = {key: self.dataset.frames_at(self.episode, rows, key, size) for key, size in self.sizes.items()}
-        yield Clip(0.0, videos, columns, next(iter(self.dataset.tasks(self.episode)), ""))
+        """The whole episode, divided where rows are missing."""
+        times_s = self.dataset.times_s(self.episode)
+        found = self.dataset.columns(self.episode, self.columns) if self.columns else {}
+        task = next(iter(self.dataset.tasks(self.episode)), "")
+        gaps = np.flatnonzero(np.diff(times_s) > _GAP / self.dataset.info.fps) + 1
+        for first, stop in pairwise([0, *gaps.tolist(), len(times_s)]):
+            rows = first + self.grid.rows(stop - first)
+            videos = {key: self.dataset.frames_at(self.episode, rows, key, size) for key, size in self.sizes.items()}
+            yield Clip(float(times_s[first]), videos, {key: found[key][rows] for key in self.columns}, task)
 
     def image_at(self, time_s: float) -> NDArray[np.uint8]:
         """The first camera's image nearest to a time [s]."""
-        last = self.dataset.episode_length(self.episode) - 1
-        row = min(round(time_s * self.dataset.info.fps), last)
+        row = int(np.abs(self.dataset.times_s(self.episode) - time_s).argmin())
         key, size = next(iter(self.sizes.items()))
         return np.asarray(self.dataset.frames_at(self.episode, np.array([row]), key, size)[0])
 

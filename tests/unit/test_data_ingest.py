@@ -6,6 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
@@ -109,6 +111,26 @@ def test_labels_stay_with_their_frames(tmp_path: Path, runs: Path, film) -> None
         writer.add_episode({ACTION: np.arange(21)}, {image_key("front"): film(21)}, "push")
     run = ingest(IngestConfig(str(tmp_path / "set"), keep_labels=True, out=str(runs)))
     assert LeRobotDataset(run / "dataset").columns(0)[ACTION].ravel().tolist() == list(range(0, 21, 2))
+
+
+def test_episode_is_divided_where_rows_are_missing(tmp_path: Path, runs: Path, film) -> None:
+    features = {image_key("front"): Feature("video", (64, 64, 3)), ACTION: Feature("float32", (1,))}
+    with LeRobotWriter(tmp_path / "set", 10.0, features) as writer:
+        writer.add_episode({ACTION: np.arange(40)}, {image_key("front"): film(40)})
+    place = tmp_path / "set/data/chunk-000/file-000.parquet"
+    table = pq.read_table(place)
+    kept = pa.concat_tables([table.slice(0, 17), table.slice(24)])  # rows of 0.7 s were lost, their frames were not
+    pq.write_table(kept, place)
+    episodes = tmp_path / "set/meta/episodes/chunk-000/file-000.parquet"
+    pq.write_table(pa.Table.from_pylist([pq.read_table(episodes).to_pylist()[0] | {"length": 33}]), episodes)
+    info = json.loads((tmp_path / "set/meta/info.json").read_text())
+    (tmp_path / "set/meta/info.json").write_text(json.dumps(info | {"total_frames": 33}))
+    run = ingest(IngestConfig(str(tmp_path / "set"), keep_labels=True, out=str(runs)))
+    dataset = LeRobotDataset(run / "dataset")
+    assert [dataset.columns(e)[ACTION].ravel().tolist() for e in range(2)] == [
+        list(range(0, 17, 2)),
+        list(range(24, 40, 2)),
+    ]
 
 
 def test_interrupted_ingest_writes_nothing_twice(

@@ -1,6 +1,7 @@
 """LeRobot datasets: both layouts are read right, and what we write has the official shape."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.errors import UserError
-from robot_wm.data import video
+from robot_wm.data import lerobot_meta, video
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
 
@@ -63,6 +64,83 @@ def test_episodes_that_share_files_are_told_apart(tmp_path: Path, film) -> None:
         assert np.abs(frames - expected[episode]).mean(axis=(1, 2, 3)).max() < 4
         assert np.array_equal(dataset.frames(episode, SIDE, every=3), frames[::3])
     assert dataset.tasks(1) == ["task 1"]
+
+
+def as_v2(path: Path, version: str, film) -> Path:
+    """The same dataset in the layout of v2.0 or v2.1: a file per episode, lists as lines of JSON."""
+    source = LeRobotDataset(written(path.with_name("v3"), film))
+    info = json.loads((source.path / "meta/info.json").read_text())
+    info |= {
+        "codebase_version": version,
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+    }
+    info["video_path"] = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+    (path / "meta").mkdir(parents=True)
+    (path / "data/chunk-000").mkdir(parents=True)
+    lines, stats = [], []
+    for episode in range(2):
+        shutil.copy(
+            source.path / f"data/chunk-000/file-{episode:03d}.parquet",
+            path / f"data/chunk-000/episode_{episode:06d}.parquet",
+        )
+        for key in (FRONT, SIDE):
+            (path / f"videos/chunk-000/{key}").mkdir(parents=True, exist_ok=True)
+            name = f"videos/chunk-000/{key}/episode_{episode:06d}.mp4"
+            shutil.copy(source.path / f"videos/{key}/chunk-000/file-{episode:03d}.mp4", path / name)
+        lines.append(
+            {"episode_index": episode, "tasks": source.tasks(episode), "length": source.episode_length(episode)}
+        )
+        stats.append({"episode_index": episode, "stats": lerobot_meta.read_episode_stats(source.path)[episode]})
+    tasks = [{"task_index": i, "task": task} for i, task in enumerate(lerobot_meta.read_tasks(source.path))]
+    (path / "meta/info.json").write_text(json.dumps(info))
+    (path / "meta/episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (path / "meta/tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
+    if version == "v2.1":
+        (path / "meta/episodes_stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in stats))
+    return path
+
+
+@pytest.mark.parametrize("version", ["v2.0", "v2.1"])
+def test_older_layouts_are_the_same_dataset(tmp_path: Path, film, version: str) -> None:
+    old, new = LeRobotDataset(as_v2(tmp_path / "v2", version, film)), LeRobotDataset(tmp_path / "v3")
+    assert (old.info.version, old.num_episodes, old.info.cameras) == (version, 2, ("front", "side"))
+    for episode in range(2):
+        for key, values in new.columns(episode).items():
+            assert np.array_equal(old.columns(episode)[key], values)
+        for camera in ("front", "side"):
+            assert np.array_equal(old.frames(episode, camera), new.frames(episode, camera))
+        assert old.tasks(episode) == new.tasks(episode)
+    assert lerobot_meta.read_tasks(old.path) == lerobot_meta.read_tasks(new.path) == ["task 0", "task 1"]
+    if version == "v2.0":
+        assert old.stats() == {}  # none came with it
+    else:
+        assert old.stats()[STATE]["mean"] == pytest.approx(new.stats()[STATE]["mean"])
+        assert old.stats().keys() == new.stats().keys()
+
+
+def test_what_is_not_there_is_not_needed(tmp_path: Path, film) -> None:
+    """No state, no action, no task, no statistics: a dataset of pictures alone."""
+    with LeRobotWriter(tmp_path / "set", 10.0, {FRONT: FEATURES[FRONT]}) as writer:
+        writer.add_episode({}, {FRONT: film(7)})
+    (tmp_path / "set/meta/stats.json").unlink()
+    (tmp_path / "set/meta/tasks.parquet").unlink()
+    place = tmp_path / "set/meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(place)
+    pq.write_table(
+        table.drop_columns([name for name in table.column_names if name.startswith("stats/") or name == "tasks"]), place
+    )
+    dataset = LeRobotDataset(tmp_path / "set")
+    assert dataset.frames(0).shape == (7, 64, 64, 3)
+    assert (dataset.tasks(0), dataset.stats(), lerobot_meta.read_tasks(dataset.path)) == ([], {}, [])
+
+
+def test_long_episodes_are_exact_although_float32_is_not(tmp_path: Path, film) -> None:
+    with LeRobotWriter(tmp_path / "set", 30.0, {"x": Feature("float32", (1,))}) as writer:
+        writer.add_episode({"x": np.zeros(200_000)}, {})
+    times_s = LeRobotDataset(tmp_path / "set").times_s(0)
+    assert np.abs(times_s - np.arange(200_000) / 30).max() < 1e-9
+    stored = pq.read_table(tmp_path / "set/data/chunk-000/file-000.parquet")["timestamp"].to_numpy().astype(np.float64)
+    assert np.abs(stored - np.arange(200_000) / 30).max() > video.TOLERANCE_S  # what was stored would not have done
 
 
 def test_drift_in_a_shared_video_is_named(tmp_path: Path, film) -> None:
