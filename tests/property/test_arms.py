@@ -68,9 +68,11 @@ def test_same_seed_same_state_and_pixels(seed, interface, num_cameras):
         scene = scenes.sample(seed, 32, num_cameras, interface)
         data = mujoco.MjData(scene.model)
         mujoco.mj_step(scene.model, data, nstep=40)
-        renderer = Renderer(scene.model, *scene.cameras)
-        frames = [renderer.frame(data, camera=i).tobytes() for i in range(num_cameras)]
-        renderer.close()
+        frames = []
+        for camera in scene.cameras:
+            renderer = Renderer(scene.model, camera)
+            frames.append(renderer.frame(data).tobytes())
+            renderer.close()
         return scene.spec.to_xml(), data.qpos.tobytes(), data.qvel.tobytes(), frames
 
     assert record() == record()
