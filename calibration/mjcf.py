@@ -79,13 +79,19 @@ def save(folder: Path, spec: mujoco.MjSpec, identified: Identified, faults: list
     """Write the patch (JSON) and the patched MJCF, each whole or not at all; returns their names."""
     patched, full = spec.copy(), spec.copy().compile()
     moved.mend(patched, full, identified.parameters, identified.values)
-    if spec.modelfiledir:  # the file leaves its meshes behind: it must still find them
-        home = Path(spec.modelfiledir).resolve()
-        patched.meshdir, patched.texturedir = str(home / spec.meshdir), str(home / spec.texturedir)
+    find_meshes(patched, spec.modelfiledir)
     patched.compile()
     files.write_atomic(folder / MODEL, patched.to_xml().encode())
     files.write_json(folder / PATCH, describe(identified, faults))
     return [PATCH, MODEL]
+
+
+def find_meshes(spec: mujoco.MjSpec, home: str = "") -> None:
+    """Let an MJCF find its meshes and textures from wherever it will be written, in place."""
+    folder = home or spec.modelfiledir
+    if folder:
+        root = Path(folder).resolve()
+        spec.meshdir, spec.texturedir = str(root / spec.meshdir), str(root / spec.texturedir)
 
 
 def describe(identified: Identified, faults: list[Fault]) -> dict[str, object]:

@@ -67,7 +67,8 @@ def delay_between(
     """The delay at which an effect is best explained by a cause, to a fraction of a sample.
 
     The effect at t is regressed on a polynomial of the cause at t - delay, because a picture is no linear function of
-    joint positions: of the highest degree that five samples per term allow. A coarse search over delays is refined between its best three, on the cause's own spline.
+    joint positions: of the highest degree that five samples per term allow. A coarse search over delays is refined
+    between its best three, on the cause's own spline.
 
     Raises:
         UserError: the cause does not move, the streams overlap too little, or the effect does not follow the cause.

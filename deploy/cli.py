@@ -63,6 +63,16 @@ STAGES: dict[str, Stage] = {
         "MuJoCo parameters of a body from a log of it, with 95 % intervals, as a patch to its MJCF",
         "robot-wm identify embodiment=desk_arm data=runs/record/RUN",
     ),
+    "board": Stage(
+        "calibration.stages.board", "print_board", "BoardConfig",
+        "The calibration board as a PDF to print",
+        "robot-wm board file=board.pdf",
+    ),
+    "camera": Stage(
+        "calibration.stages.camera", "calibrate_camera", "CameraConfig",
+        "A camera's lens and place from pictures of the board, as an MJCF whose render overlays the real picture",
+        "robot-wm camera embodiment=desk_arm data=runs/record/RUN",
+    ),
     "export": Stage(
         "deploy.stages.export", "export", "ExportConfig",
         "Encoder, world model and planner as ONNX, with numeric parity as a gate",
