@@ -16,12 +16,14 @@ from sims.recording import FOCAL_FEATURE, image_feature
 from sims.render import focal, world_to_camera
 from sims.scenes import Scene, sample
 from sims.sheet import draw
+from sims.tools import GRIPPER
 from sims.viewpoints import NAMES
 
 _TASK = "push things about"
 _ATTEMPTS = 20  # scenes drawn until one is sound; about one in fifty is refused
 _REACHED_M = 0.02  # inverse kinematics must reach the start this closely
 _CLEAR_M, _SOLVE_ITERATIONS = 0.1, 100  # an episode starts above the objects
+_REGRIP_SHARE = 0.08  # of control periods in which a gripper is told another opening
 _LOST_M = 0.15  # a hand this far from its target has hit something it cannot move
 
 Draw = Callable[[mujoco.MjModel, Sequence[Camera], NDArray[np.float64]], list[NDArray[np.uint8]]]
@@ -118,6 +120,8 @@ def play(scene: Scene, rng: np.random.Generator, frames: int, step_s: float) -> 
     for frame in range(frames):
         watch.look(frame)
         for _ in range(ticks):
+            if scene.arm.tool.opening_m and rng.random() < _REGRIP_SHARE:
+                control[model.actuator(GRIPPER).id] = rng.uniform(0.0, scene.arm.tool.opening_m / 2)
             target_m = wander.advance(thing)
             inverse.solve(target_m, 1)  # warm-started: one is enough to keep up
             control[servos] = inverse.joints

@@ -14,7 +14,7 @@ TIMESTEP_S = 0.005
 _GEOM = mujoco.mjtGeom
 _FLOOR_M = -0.75  # below the table top
 _HALF_WORKSPACE_M = np.array([[0.14, 0.16, 0.09], [0.2, 0.26, 0.15]])  # least and most, for an arm of 1 m reach
-_STRETCH, _FOLD_RAD = 0.96, 1.85  # an arm works neither stretched nor folded further than this
+_STRETCH, _FOLD_RAD = 0.94, 1.85  # an arm works neither stretched nor folded further than this
 _FITS, _AWAY, _SHRINK = 20, 1.03, 0.95  # steps that move the base or shrink a workspace that its arm does not cover
 _CAMERA_ODDS = (0.5, 0.3, 0.2)  # of one, two and three cameras
 

@@ -58,18 +58,21 @@ def _table(folders: Sequence[Path]) -> None:
         body = catalog.read(path)
         missing = catalog.missing(body)
         if missing:
-            rows.append([name, "", "", missing])
+            rows.append([name, "", "", "", missing])
             continue
         with robots.load(body) as simulation:
             command = simulation.command
-            rows.append([name, str(_movable(simulation.model)), f"{command.dim} × {command.interface}", _source(body)])
-    console.table("Robots", ["name", "joints", "commands", "from"], rows)
+            within = f"{min(command.low):.3g} to {max(command.high):.3g} {command.unit}"
+            commands = f"{command.dim} × {command.interface.replace('end_effector', 'hand')}"
+            rows.append([name, str(_movable(simulation.model)), commands, within, _source(body)])
+    console.table("Robots", ["name", "joints", "commands", "within", "from"], rows)
     others = menagerie.names()
     console.say(
         f"menagerie/NAME: {len(others)} robots of MuJoCo Menagerie ({', '.join(others[:6])}, …)"
         if others
         else "menagerie/NAME: robots of MuJoCo Menagerie, after pip install mujoco-menagerie"
     )
+    console.say("robot-wm robots NAME shows one with its picture, robot-wm robots sheet=bodies the pictures of all.")
     console.say("procedural/SEED: an arm that is drawn at random. Or a path to your own MJCF, URDF or yaml.")
 
 

@@ -208,6 +208,17 @@ def test_clips_show_the_hand_moving_and_mostly_an_object_pushed():
     assert np.min(spans) > 0.05
 
 
+def test_grippers_open_and_close_in_clips():
+    openings = []
+    for seed in range(8):
+        scene = scenes.sample(seed, 16)
+        take = play(scene, np.random.default_rng(seed), 20, 0.2) if scene.arm.tool.kind == GRIPPER else None
+        if take is not None:
+            finger = take.qpos_FQ[:, scene.model.joint("finger_left").qposadr[0]]
+            openings.append(np.ptp(finger) / scene.model.joint("finger_left").range[1])
+    assert np.mean(openings) > 0.4
+
+
 def arm_mass(scene):
     return sum(scene.model.body(f"link{i}").mass[0] for i in range(len(scene.arm.kinds)))
 

@@ -75,7 +75,7 @@ def test_named_body_steps_under_its_own_interface_and_its_camera_sees_its_end_ef
     with robots.load(name, seed=1) as body:
         camera, place_m = body.embodiment.camera, body.end_effector()
         assert in_view(body.model, body.data, camera, place_m[None]).all()
-        rng, command = np.random.default_rng(0), body.command
+        rng, command, first = np.random.default_rng(0), body.command, body.frame(48, 48)
         for _ in range(round(2 * command.control_rate_hz)):
             change = rng.uniform(-1, 1, command.dim) * command.max_step
             body.step(body.reference() + change)
@@ -84,6 +84,7 @@ def test_named_body_steps_under_its_own_interface_and_its_camera_sees_its_end_ef
         assert not body.data.warning.number[mujoco.mjtWarning.mjWARN_BADQPOS :].any()
         assert np.abs(speeds).max() < 25
         assert np.linalg.norm(body.end_effector() - place_m) > 0.003
+        assert np.abs(body.frame(48, 48).astype(int) - first).max() > 20  # and it is seen to move
 
 
 @pytest.mark.parametrize("name", ["fetch", "shadow_hand", "humanoid"])
