@@ -9,25 +9,23 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import mujoco
 import numpy as np
 from mujoco import sysid
-from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from calibration.certainty import Estimate, judge
 from calibration.open_loop import OpenLoop
 from calibration.parameters import Parameter, to_sysid
 from calibration.signals import Array, Log, noise
 from robot_wm.contracts.errors import UserError
 
 _STEP = 1e-6  # of the finite differences, in units of each parameter's scale
-_CONVERGED = 3e-5  # largest last step, in the same units
+_CONVERGED = 3e-4  # largest last step, in the same units
 _ROBUST = 3.0  # residuals beyond this many robust deviations pull linearly, not quadratically
-_UNSURE = 0.5  # a 95 % interval wider than this share of the value, either side, says that the log is silent about it
 _EXPLAINED = 1.5  # residual in units of the measurement noise at which no further start is tried
-_TWINS = 0.98  # correlation of two estimates beyond which the log cannot tell them apart
 
 
 @dataclass(frozen=True)
@@ -50,18 +48,6 @@ class FitConfig:
     settle_s: float = 0.1
     iterations: int = 60
     robust: bool = True
-
-
-class Estimate(NamedTuple):
-    """One identified parameter, in its own unit."""
-
-    name: str
-    value: float
-    nominal: float
-    interval: float  # half-width of the 95 % interval
-    unit: str
-    bound: str  # "low", "high" or ""
-    identifiable: bool
 
 
 @dataclass(frozen=True)
@@ -152,14 +138,18 @@ class _Problem:
                 found[:, p] = np.where((member[p] < 0) | (felt == member[p]), column, 0.0) / step[p]
         return found
 
+    def error(self, values_P: Array) -> Array:
+        """Measured minus predicted positions, (M, J)."""
+        return self.loop.measured() - self.loop.predict(values_P).position_CMJ[0]
+
     def rmse(self, values_P: Array) -> Array:
         """Per joint, with the settling time left out."""
-        error = self.loop.measured() - self.loop.predict(values_P).position_CMJ[0]
+        error = self.error(values_P)
         return np.sqrt(np.where(self.use_MJ, error**2, 0).sum(axis=0) / np.maximum(self.use_MJ.sum(axis=0), 1))
 
     def rescale(self, values_P: Array) -> float:
         """Take each joint's deviation from what is left at these values; returns the share of outliers."""
-        error = self.loop.measured() - self.loop.predict(values_P).position_CMJ[0]
+        error = self.error(values_P)
         outliers = 0
         for j in range(error.shape[1]):
             left = error[self.use_MJ[:, j], j]
@@ -197,15 +187,16 @@ def identify(
         problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest, contact=True), config)
         found, starts, outliers = _search(problem, parameters, config, seed, say)
     values, jacobian = found
-    estimates, confused, covariance = _judge(problem, parameters, values, jacobian)
+    error = problem.error(values) / problem.sigma_J
+    estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MJ)
     nominal = np.array([p.nominal for p in parameters])
     rmse = {"before": _mean(problem.rmse(nominal)), "after": _mean(problem.rmse(values))}
     held_out_J = np.zeros(0)
     if cut < len(log.time_s):
         # simulated from the beginning of the log, so that nothing measured after the cut enters
-        judge = _Problem(OpenLoop(spec, log, parameters, slice(None), longest, problem.loop.contact), config, cut)
-        held_out_J = judge.rmse(values)
-        rmse |= {"held_out_before": _mean(judge.rmse(nominal)), "held_out": _mean(held_out_J)}
+        later = _Problem(OpenLoop(spec, log, parameters, slice(None), longest, problem.loop.contact), config, cut)
+        held_out_J = later.rmse(values)
+        rmse |= {"held_out_before": _mean(later.rmse(nominal)), "held_out": _mean(held_out_J)}
         if log.command_NU.shape == log.position_NJ.shape:
             rmse["held_out_command"] = float(np.sqrt(((log.command_NU - log.position_NJ)[cut:] ** 2).mean()))
     wall_s = time.monotonic() - began
@@ -260,72 +251,12 @@ def _descend(
         verbose=False,
         x_scale="jac",
         jacobian=problem.jacobian,
-        xtol=30 * _CONVERGED if quick else _CONVERGED,
+        xtol=10 * _CONVERGED if quick else _CONVERGED,
         max_iters=config.iterations,
         output=io.StringIO(),
         **options,
     )
     return found.as_vector() * problem.scale, result.jac, float(result.extras["objective"][-1])
-
-
-def _judge(
-    problem: _Problem, parameters: Sequence[Parameter], values: Array, jacobian: Array
-) -> tuple[tuple[Estimate, ...], tuple[tuple[str, ...], ...], Array]:
-    """Intervals, bounds, and what cannot be told apart, from the Jacobian at the optimum."""
-    error = (problem.loop.measured() - problem.loop.predict(values).position_CMJ[0]) / problem.sigma_J
-    residual = np.clip(error[problem.use_MJ], -_ROBUST, _ROBUST)
-    on_low = np.array([v - p.low <= 1e-3 * (p.high - p.low) for v, p in zip(values, parameters, strict=True)])
-    on_high = np.array([p.high - v <= 1e-3 * (p.high - p.low) for v, p in zip(values, parameters, strict=True)])
-    free = ~(on_low | on_high) & (np.linalg.norm(jacobian, axis=0) > 0)
-    interval = np.full(len(values), np.inf)
-    covariance = np.full((len(values), len(values)), np.nan)
-    if free.any():
-        inflation = _repeats(np.where(problem.use_MJ, error, 0.0))
-        sigma, half = sysid.calculate_intervals([residual], jacobian[:, free])
-        interval[free] = half * np.sqrt(inflation) * problem.scale[free]
-        covariance[np.ix_(free, free)] = sigma * inflation * np.outer(problem.scale[free], problem.scale[free])
-    estimates = tuple(
-        Estimate(
-            p.name, float(v), p.nominal, float(w), p.unit, "low" if lo else "high" if hi else "",
-            bool(w < _UNSURE * max(abs(v), 0.05 * (p.high - p.low))),
-        )
-        for p, v, w, lo, hi in zip(parameters, values, interval, on_low, on_high, strict=True)
-    )  # fmt: skip
-    return estimates, _confused(parameters, covariance, free), covariance
-
-
-def _repeats(error_MJ: Array) -> float:
-    """How many samples in a row say the same: the integrated autocorrelation time of the residuals [samples]."""
-    times = []
-    for column in error_MJ.T:
-        centred = column - column.mean()
-        power = np.abs(np.fft.rfft(centred, 2 * len(centred))) ** 2
-        correlation = np.fft.irfft(power)[: len(centred)] / max(float(centred @ centred), 1e-12)
-        ends = np.flatnonzero(correlation < 0.05)
-        times.append(1 + 2 * correlation[1 : ends[0]].sum() if len(ends) else len(centred))
-    return max(1.0, float(np.median(times)))
-
-
-def _confused(parameters: Sequence[Parameter], covariance: Array, free: NDArray) -> tuple[tuple[str, ...], ...]:
-    """Groups of parameters whose estimates move together: their sum or ratio is known, the single values are not."""
-    names = [p.name for p, f in zip(parameters, free, strict=True) if f]
-    inner = covariance[np.ix_(free, free)]
-    deviation = np.sqrt(np.maximum(np.diag(inner), 1e-300))
-    linked = np.abs(inner / np.outer(deviation, deviation)) > _TWINS
-    groups, seen = [], set()
-    for i in range(len(names)):
-        if i in seen:
-            continue
-        group, queue = {i}, [i]
-        while queue:
-            for j in np.flatnonzero(linked[queue.pop()]):
-                if int(j) not in group:
-                    group.add(int(j))
-                    queue.append(int(j))
-        seen |= group
-        if len(group) > 1:
-            groups.append(tuple(names[j] for j in sorted(group)))
-    return tuple(groups)
 
 
 def _mean(rmse_J: Array) -> float:

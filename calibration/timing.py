@@ -52,13 +52,15 @@ def clock(time_s: Array) -> Clock:
     step = np.diff(time_s)
     if len(step) < 9 or not (step > 0).all():
         raise UserError("time stamps do not increase, or are fewer than ten", "Examine the log first")
-    ticks = np.concatenate([[0], np.cumsum(np.round(step / np.median(step)))])
-    for _ in range(5):
-        period, offset = np.polyfit(ticks, time_s, 1)
+    head = time_s[:1000] - time_s[0]
+    candidates = np.median(step) * np.linspace(0.96, 1.04, 8 * len(head))
+    period = candidates[np.abs(np.exp(2j * np.pi * head / candidates[:, None]).sum(axis=1)).argmax()]
+    offset = time_s[0] + period * np.angle(np.exp(2j * np.pi * head / period).sum()) / (2 * np.pi)
+    for _ in range(3):
         ticks = np.round((time_s - offset) / period)
-        ticks -= ticks[0]
+        period, offset = np.polyfit(ticks, time_s, 1)
     away = time_s - (offset + period * ticks)
-    return Clock(1 / float(period), float(away.std()), int(ticks[-1]) + 1 - len(time_s), float(step.max()))
+    return Clock(1 / float(period), float(away.std()), int(ticks[-1] - ticks[0]) + 1 - len(time_s), float(step.max()))
 
 
 def delay_between(

