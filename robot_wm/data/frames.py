@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_PIECE_BYTES = 1 << 22  # gathering less than this at a time is not worth a thread
+_PIECE_BYTES = 1 << 21  # gathering less than this at a time is not worth a thread
 _UPLOAD_BYTES = 1 << 28
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_threads = ThreadPoolExecutor(_CORES, thread_name_prefix="gather")
+_threads = ThreadPoolExecutor(max(1, _CORES - 1), thread_name_prefix="gather")
 
 
 class Rows:
@@ -33,8 +33,11 @@ class Rows:
     def __len__(self) -> int:
         return int(self._offsets[-1])
 
-    def take(self, index_N: NDArray[np.int64], pinned: bool = False) -> Tensor:
-        """The given rows, (N, ...), in memory that no living tensor shares; `pinned`: ready to be sent to a GPU."""
+    def begin(self, index_N: NDArray[np.int64], pinned: bool = False) -> tuple[Tensor, Callable[[], None]]:
+        """Memory that no living tensor shares, for the given rows (N, ...), and what fills it if it is called.
+
+        Many rows are copied by other threads in the meantime. `pinned`: memory that can be sent to a GPU in passing.
+        """
         shape = (len(index_N), *self.shape)
         if pinned:
             tensor = torch.empty(shape, dtype=_torch_dtype(self.dtype), pin_memory=True)
@@ -42,12 +45,15 @@ class Rows:
         else:
             out_N = self._buffers.lend(shape, self.dtype)
             tensor = torch.from_numpy(out_N)
-        self.take_into(index_N, out_N)
-        return tensor
+        if not out_N.nbytes:
+            return tensor, lambda: None
+        return tensor, begin(lambda span: self._take(index_N[span], out_N[span]), len(index_N), out_N.nbytes)
 
-    def take_into(self, index_N: NDArray[np.int64], out_N: NDArray[Any]) -> None:
-        """Write the given rows to `out_N`, in several threads if they are many."""
-        in_pieces(lambda span: self._take(index_N[span], out_N[span]), len(index_N), out_N.nbytes)
+    def take(self, index_N: NDArray[np.int64]) -> Tensor:
+        """The given rows, (N, ...)."""
+        tensor, finish = self.begin(index_N)
+        finish()
+        return tensor
 
     def _take(self, index_N: NDArray[np.int64], out_N: NDArray[Any]) -> None:
         """Runs of rows from one array are taken at once; `clip` spares numpy a buffer, all rows being in range."""
@@ -74,14 +80,31 @@ class Rows:
         return DeviceRows(rows, self.shape, _torch_dtype(self.dtype))
 
 
-def in_pieces(work: Callable[[slice], None], num: int, num_bytes: int) -> None:
-    """Do the work on all of `num` items: in one go if it is little, else in as many pieces as there are cores."""
-    pieces = min(_CORES, max(1, num_bytes // _PIECE_BYTES))
+def begin(work: Callable[[slice], None], num: int, num_bytes: int) -> Callable[[], None]:
+    """Start the work on `num` items in other threads, in pieces; what is returned ends it, and helps.
+
+    Little work is left to the caller as a whole: waking a thread would take longer.
+    """
+    pieces = min(2 * _CORES, num_bytes // _PIECE_BYTES) if _CORES > 1 else 0
+    if pieces < 2:
+        return lambda: work(slice(0, num))
     bounds = [round(num * piece / pieces) for piece in range(pieces + 1)]
-    others = [_threads.submit(work, slice(a, b)) for a, b in pairwise(bounds[1:])]
-    work(slice(0, bounds[1]))
-    for other in others:
-        other.result()
+    started = [(_threads.submit(work, slice(a, b)), slice(a, b)) for a, b in pairwise(bounds)]
+
+    def finish() -> None:
+        for piece, span in reversed(started):
+            if piece.cancel():  # nobody has begun it
+                work(span)
+        for piece, _ in started:
+            if not piece.cancelled():
+                piece.result()
+
+    return finish
+
+
+def in_pieces(work: Callable[[slice], None], num: int, num_bytes: int) -> None:
+    """Do the work on all of `num` items, shared with other threads if it is much."""
+    begin(work, num, num_bytes)()
 
 
 class DeviceRows:
@@ -118,6 +141,23 @@ class Buffers:
         lent = np.frombuffer(memory.data, dtype)  # every view and tensor over it keeps its base alive
         weakref.finalize(lent.base, self._free.append, memory)
         return lent.reshape(shape)
+
+
+def divided(values_B: Tensor, by_B: Tensor, buffers: Buffers) -> Tensor:
+    """Each entry divided, in float32. On the CPU in small pieces, which torch does not share out among its threads."""
+    by_B = by_B.reshape(-1, *[1] * (values_B.dim() - 1))
+    if values_B.device.type != "cpu" or not values_B.numel():
+        return values_B.float() / by_B.to(values_B.device)
+    out_B = torch.from_numpy(buffers.lend(tuple(values_B.shape), np.dtype(np.float32)))
+    size = max(1, (1 << 15) * len(values_B) // max(1, values_B.numel()))
+
+    def work(clips: slice) -> None:
+        for first in range(clips.start, clips.stop, size):
+            piece = slice(first, min(first + size, clips.stop))
+            out_B[piece].copy_(values_B[piece]).div_(by_B[piece])
+
+    in_pieces(work, len(values_B), out_B.nbytes * 4)
+    return out_B
 
 
 def _words(row_bytes: int) -> torch.dtype:

@@ -1,7 +1,7 @@
 """Packed clips as training batches: windows of several datasets drawn at random, recoloured and mirrored."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
 from robot_wm.data.augment import Looks, Mirror, change
 from robot_wm.data.draws import Draw, Draws, Request
-from robot_wm.data.frames import Buffers, DeviceRows, Rows, in_pieces
+from robot_wm.data.frames import Buffers, DeviceRows, Rows, divided
 from robot_wm.data.pack import Pack
 from robot_wm.data.scales import Scales as Scales
 from robot_wm.data.scales import measure, positions
@@ -84,23 +84,23 @@ class ClipSet:
             raise UserError(f"no clip of {length} frames in the data", "Add longer episodes, or lower clip_frames")
         self.scales, self.motion = measure(self.packs, measured_on)
         self._views = views
-        deviations = [self.motion[p.embodiment] for p in self.packs]
-        self._motion_P5 = torch.tensor([[m.flow_px, *m.moments] for m in deviations])
+        self._flow_px_P = torch.tensor([self.motion[p.embodiment].flow_px for p in self.packs])
         self._hold(memory)
         self._start_afresh()
 
     def _hold(self, memory: Memory) -> None:
-        """Frames, flow, and ten numbers more per frame: four moments, hand and object."""
-        mean, deviation = np.asarray(self.scales.position_mean_m), np.asarray(self.scales.position_m)
-        places = [[(positions(p, key) - mean) / deviation for key in (HAND, OBJECT)] for p in self.packs]
-        rest = [
-            np.column_stack([p.moments_F, *at]).astype(np.float32) for p, at in zip(self.packs, places, strict=True)
-        ]
-        held = ([p.frames_FYXC for p in self.packs], [p.flow_F for p in self.packs], rest)
+        """Frames, flow, and ten numbers more per frame: four moments, hand and object, standardised."""
+        held = ([p.frames_FYXC for p in self.packs], [p.flow_F for p in self.packs], [*map(self._rest, self.packs)])
         self._rows, self._buffers = [Rows(arrays) for arrays in held], Buffers()
         self._on_device: list[DeviceRows] | None = None
         if memory == "device" or (memory == "auto" and _fits(self._rows, self.device)):
             self._on_device = [rows.upload(self.device) for rows in self._rows]
+
+    def _rest(self, pack: Pack) -> NDArray[np.float32]:
+        mean, deviation = np.asarray(self.scales.position_mean_m), np.asarray(self.scales.position_m)
+        places = [(positions(pack, key) - mean) / deviation for key in (HAND, OBJECT)]
+        moments = pack.moments_F / np.asarray(self.motion[pack.embodiment].moments)
+        return np.column_stack([moments, *places]).astype(np.float32)
 
     def _start_afresh(self) -> None:
         self.waited_s = 0.0
@@ -165,7 +165,7 @@ class ClipSet:
         if self._on_device is None and self.device.type == "cuda":
             draw, fetched, sent = self._ahead.next(request, generator)
             torch.cuda.current_stream(self.device).wait_event(sent)
-            for tensor in (t for pair in fetched for t in pair):
+            for tensor in (t for part in fetched for t in part.tensors):
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         else:
             draw = self._draws.draw(request, generator)
@@ -174,36 +174,57 @@ class ClipSet:
         self.waited_s += time.monotonic() - started_s
         return batches
 
-    def _fetch(self, starts_B: Tensor, pinned: bool = False) -> list[Tensor]:
+    def _fetch(self, starts_B: Tensor, pinned: bool = False) -> "_Fetched":
         """Frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2) and the rest (B, T, 10), as they are stored."""
-        index = starts_B[:, None] + torch.arange(self.length)
+        index = starts_B.numpy()[:, None] + np.arange(self.length)
         indices = [index, index[:, :-1], index]
+        ready: list[Callable[[], None]] = []
         if self._on_device is not None:
-            taken = [rows.take(i.to(self.device).flatten()) for rows, i in zip(self._on_device, indices, strict=True)]
+            placed = [torch.from_numpy(i.ravel()).to(self.device) for i in indices]
+            taken = [rows.take(i) for rows, i in zip(self._on_device, placed, strict=True)]
         else:
-            taken = [rows.take(i.flatten().numpy(), pinned) for rows, i in zip(self._rows, indices, strict=True)]
-        return [t.reshape(*i.shape, *t.shape[1:]) for t, i in zip(taken, indices, strict=True)]
+            taken = []
+            for rows, i in zip(self._rows, indices, strict=True):
+                tensor, done = rows.begin(i.ravel(), pinned)
+                taken.append(tensor)
+                ready.append(done)
+        return _Fetched([t.view(*i.shape, *t.shape[1:]) for t, i in zip(taken, indices, strict=True)], ready)
 
-    def _send(self, draw: Draw) -> tuple[Draw, list[list[Tensor]], torch.cuda.Event]:
+    def _send(self, draw: Draw) -> tuple[Draw, list["_Fetched"], torch.cuda.Event]:
         """A draw's data on their way to the GPU, beside what it computes; the event tells when they have arrived."""
         stream = _stream(self.device)
         with torch.cuda.stream(stream):
-            fetched = [self._fetch(starts, pinned=True) for starts in draw.starts]
-            sent = [[tensor.to(self.device, non_blocking=True) for tensor in tensors] for tensors in fetched]
+            sent = []
+            for fetched in [self._fetch(starts, pinned=True) for starts in draw.starts]:
+                fetched.wait(0, 1, 2)
+                sent.append(_Fetched([tensor.to(self.device, non_blocking=True) for tensor in fetched.tensors], []))
             return draw, sent, stream.record_event()
 
-    def _finish(self, starts_B: Tensor, looks: Looks | None, fetched: list[Tensor]) -> Batch:
+    def _finish(self, starts_B: Tensor, looks: Looks | None, fetched: "_Fetched") -> Batch:
         """Standardised and changed as drawn, on the device."""
-        frames, flow, rest = fetched
-        motion_B5 = self._motion_P5[self._draws.pack(starts_B)].to(self.device)
-        moments, hand, thing = rest[..., :4], rest[..., 4:7], rest[..., 7:]
-        flow, moments = _divided(flow, motion_B5[:, 0], self._buffers), moments[:, :-1] / motion_B5[:, None, 1:]
+        frames, flow, rest = fetched.tensors
+        fetched.wait(1, 2)
+        moments, hand, thing = rest[:, :-1, :4], rest[..., 4:7], rest[..., 7:]
+        flow = divided(flow, self._flow_px_P[self._draws.pack(starts_B)], self._buffers)
+        fetched.wait(0)
         if looks is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]
             mirror = Mirror(looks.mirrored_B.to(self.device))
             frames, flow = change(frames, looks), mirror.vectors(mirror.image(flow))
             moments, hand, thing = mirror.moments(moments), mirror.places(hand, centre), mirror.places(thing, centre)
         return Batch(frames, flow.flatten(2), moments, hand, thing, self.scales.displacement_gain)
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """Frames, flow and the rest of one batch; of those that are still being copied, what waits for the end of it."""
+
+    tensors: list[Tensor]
+    ready: list[Callable[[], None]]
+
+    def wait(self, *which: int) -> None:
+        for number in which if self.ready else ():
+            self.ready[number]()
 
 
 def split_clips(
@@ -271,20 +292,3 @@ def _fits(held: Sequence[Rows], device: torch.device) -> bool:
 @lru_cache(maxsize=8)
 def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
-
-
-def _divided(values_B: Tensor, by_B: Tensor, buffers: Buffers) -> Tensor:
-    """Each entry divided, in float32. On the CPU in small pieces, which torch does not share out among its threads."""
-    by_B = by_B.reshape(-1, *[1] * (values_B.dim() - 1))
-    if values_B.device.type != "cpu":
-        return values_B.float() / by_B
-    out_B = torch.from_numpy(buffers.lend(tuple(values_B.shape), np.dtype(np.float32)))
-    size = max(1, (1 << 15) * len(values_B) // max(1, values_B.numel()))
-
-    def work(clips: slice) -> None:
-        for first in range(clips.start, clips.stop, size):
-            piece = slice(first, min(first + size, clips.stop))
-            out_B[piece].copy_(values_B[piece]).div_(by_B[piece])
-
-    in_pieces(work, len(values_B), out_B.nbytes * 4)
-    return out_B
