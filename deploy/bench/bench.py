@@ -19,6 +19,8 @@ from robot_wm.contracts.errors import UserError
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "pipeline": ("deploy.bench.pipeline", "pipeline"),
     "parity": ("deploy.bench.parity", "parity"),
+    "data": ("deploy.bench.data", "data"),
+    "data-wait": ("deploy.bench.data_wait", "data_wait"),
     "calibration": ("deploy.bench.calibration", "calibration"),
 }
 
