@@ -233,11 +233,13 @@ class Encoder:
         self._path, self._buffer = path, io.BytesIO()
         self._rate = Fraction(fps).limit_denominator(1001)
         self._container = av.open(self._buffer, "w", format="mp4")
-        options = {"preset": _PRESETS[codec], "crf": str(crf), "g": "2", **_OPTIONS[codec]}
+        small = height * width < _SMALL_PX
+        preset = "ultrafast" if small and codec == "libx264" else _PRESETS[codec]  # half the time, a third more bytes
+        options = {"preset": preset, "crf": str(crf), "g": "2", **_OPTIONS[codec]}
         self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = pixel_format(height, width)
-        self._threads = 1 if height * width < _SMALL_PX else 0  # starting a thread per core takes longer than the work
+        self._threads = 1 if small else 0  # starting a thread per core takes longer than the work
         self._stream.codec_context.thread_count = self._threads
         self._converter = VideoReformatter()
 
