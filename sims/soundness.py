@@ -15,15 +15,16 @@ from sims.viewpoints import in_view
 _REACHED_M = 0.03  # a corner of the workspace counts as reached from here
 _SOLVES, _SOLVES_FROM_HOME, _ITERATIONS = 6, 20, 10  # of inverse kinematics, from the last corner and from home
 _STILL, _NEAR_HOME = 0.05, 0.05  # [rad/s or m/s, rad or m] after holding
+_AT_REST_M = 0.01
 _SEEN_SHARE = 0.5  # of the workspace's corners, by a camera that does not sit on the wrist
 
 
 def check(scene: Scene, seconds: float = 10.0) -> list[str]:
     """The faults of a scene; none when it is sound.
 
-    It is finite and stable: under its own controller the arm holds its home pose for `seconds`. Its hand reaches the
-    corners of the workspace, and the middles of its edges. Every camera sees the workspace, or the hand when it is on
-    the wrist.
+    It is finite and stable: under its own controller the arm holds its home pose for `seconds`, and nothing on the
+    table moves by itself. Its hand reaches the corners of the workspace, and the middles of its edges. Every camera
+    sees the workspace, or the hand when it is on the wrist.
     """
     return [*_unstable(scene, seconds), *_out_of_reach(scene), *_blind(scene)]
 
@@ -38,6 +39,8 @@ def _unstable(scene: Scene, seconds: float) -> list[str]:
     servos = [model.actuator(name).id for name in scene.arm.joints]
     holds_position = bool((model.actuator_biasprm[servos, 1] != 0).all())
     data.ctrl[servos] = scene.arm.home if holds_position else 0.0
+    mujoco.mj_kinematics(model, data)
+    places_m = {name: data.body(name).xpos.copy() for name in scene.objects}
     mujoco.mj_step(model, data, nstep=round(seconds / model.opt.timestep))
     if not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()) or data.warning.number.any():
         return ["its state is not finite"]
@@ -47,6 +50,9 @@ def _unstable(scene: Scene, seconds: float) -> list[str]:
     off = np.abs(data.qpos[qpos] - scene.arm.home).max()
     if off > _NEAR_HOME:
         faults.append(f"it has left its home pose by {off:.2f}")
+    for name, place_m in places_m.items():
+        if np.linalg.norm(data.body(name).xpos - place_m) > _AT_REST_M:
+            faults.append(f"{name} has moved by itself")
     return faults
 
 

@@ -13,11 +13,12 @@ PICTURE = {"contype": 0, "conaffinity": 0}  # seen, never touched
 STATIC = {"contype": 1, "conaffinity": 1}
 OBJECT = {"contype": 1, "conaffinity": 1 | ARM_GROUP}
 _GEOM, _JOINT = mujoco.mjtGeom, mujoco.mjtJoint
-_NUM_OBJECTS, _NUM_ODDS = (1, 2, 3), (0.55, 0.32, 0.13)
+_NUM_OBJECTS, _NUM_ODDS = (1, 2, 3), (0.48, 0.35, 0.17)
 _FORMS = ("box", "cylinder", "sphere", "ellipsoid", "capsule", "corner", "hammer", "mug")
 _FORM_ODDS = (0.28, 0.2, 0.1, 0.06, 0.09, 0.09, 0.09, 0.09)
 _FRICTION, _MASS_KG, _HALF_SIZES_M = (0.3, 1.1), (0.03, 0.5), (0.02, 0.046)
-_APART_M, _PLACES = 0.1, 8  # between two objects' middles; places tried
+_APART_M, _PLACES = 0.01, 12  # between two objects; places tried before one is left out
+_MIDDLE, _AROUND_M = 0.75, 0.04  # where the first object may lie, as a share of the workspace; how far out the others
 _CLUTTER_FORMS = (_GEOM.mjGEOM_BOX, _GEOM.mjGEOM_CYLINDER, _GEOM.mjGEOM_ELLIPSOID)
 _SWINGING_SHARE, _PERIODS_S, _SWING = 0.2, (1.5, 6.0), (0.15, 0.6)  # [rad]
 _Part = tuple[mujoco.mjtGeom, list[float], list[float], tuple[float, float, float, float]]
@@ -26,27 +27,30 @@ _UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 
 def add_objects(spec: mujoco.MjSpec, workspace_m: NDArray[np.float64], rng: np.random.Generator) -> tuple[str, ...]:
     """One to three movable bodies of random shape, size, mass and friction, lying on the table; their names."""
-    names = tuple(f"object{i}" for i in range(looks.pick(rng, _NUM_OBJECTS, _NUM_ODDS)))
-    taken: list[NDArray[np.float64]] = []
-    for name in names:
+    names: list[str] = []
+    taken: list[tuple[NDArray[np.float64], float]] = []
+    for _ in range(looks.pick(rng, _NUM_OBJECTS, _NUM_ODDS)):
         form = looks.pick(rng, _FORMS, _FORM_ODDS)
         parts, height = _shape(form, rng.uniform(*_HALF_SIZES_M, 3))
-        place = _place(workspace_m, taken, rng)
-        taken.append(place)
+        radius = max(map(_radius, parts))
+        place = _place(workspace_m, taken, radius, rng)
+        if place is None:
+            continue
+        taken.append((place, radius))
+        names.append(f"object{len(names)}")
         yaw = rng.uniform(-np.pi, np.pi)
-        body = spec.worldbody.add_body(
-            name=name, pos=[*place, height], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-        )  # fmt: skip
+        quat = [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+        body = spec.worldbody.add_body(name=names[-1], pos=[*place, height], quat=quat)
         body.add_freejoint()
         rgba = [*looks.rgb(rng, "red", "green", "blue", "yellow", "orange", "black", own=0.6), 1]
         friction, mass = [rng.uniform(*_FRICTION), 0.01, 0.005], rng.uniform(*_MASS_KG) / len(parts)
         condim = 6 if form in ("sphere", "ellipsoid", "capsule") else 3  # only what rolls needs friction against it
-        for kind, size, where, quat in parts:
+        for kind, size, where, turn in parts:
             body.add_geom(
-                type=kind, size=size, pos=where, quat=quat, rgba=rgba, mass=mass, friction=friction, condim=condim,
+                type=kind, size=size, pos=where, quat=turn, rgba=rgba, mass=mass, friction=friction, condim=condim,
                 **OBJECT,
             )  # fmt: skip
-    return names
+    return tuple(names)
 
 
 def _shape(form: str, half: NDArray[np.float64]) -> tuple[list[_Part], float]:
@@ -76,17 +80,33 @@ def _shape(form: str, half: NDArray[np.float64]) -> tuple[list[_Part], float]:
     return [cup, (_GEOM.mjGEOM_BOX, [0.4 * x, 0.15 * x, 0.6 * z], [1.1 * x, 0, 0], _UPRIGHT)], z
 
 
+def _radius(part: _Part) -> float:
+    """Of the circle around an object's frame that a part keeps within, seen from above."""
+    kind, (first, second, _), where, quat = part
+    if kind == _GEOM.mjGEOM_BOX:
+        reach = math.hypot(first, second)
+    elif kind == _GEOM.mjGEOM_ELLIPSOID:
+        reach = max(first, second)
+    else:
+        reach = first if quat == _UPRIGHT else first + second
+    return math.hypot(*where[:2]) + reach
+
+
 def _place(
-    workspace_m: NDArray[np.float64], taken: list[NDArray[np.float64]], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """x and y, apart from the places taken where there is room."""
-    low, high = 0.75 * workspace_m[:, :2] + 0.25 * workspace_m[:, :2].mean(0)
-    place = rng.uniform(low, high)
+    workspace_m: NDArray[np.float64],
+    taken: list[tuple[NDArray[np.float64], float]],
+    radius: float,
+    rng: np.random.Generator,
+) -> NDArray[np.float64] | None:
+    """x and y, in the middle for the first object, for the others wherever there is room; None where there is none."""
+    low, high = workspace_m[:, :2]
+    middle, half = (low + high) / 2, (high - low) / 2
+    half = half + _AROUND_M if taken else _MIDDLE * half
     for _ in range(_PLACES):
-        if all(math.dist(place, other) > _APART_M for other in taken):
-            break
-        place = rng.uniform(low, high)
-    return place
+        place = rng.uniform(middle - half, middle + half)
+        if all(math.dist(place, other) > radius + its + _APART_M for other, its in taken):
+            return place
+    return None
 
 
 def add_clutter(spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
