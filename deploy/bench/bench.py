@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "parity": ("deploy.bench.parity", "parity"),
     "data": ("deploy.bench.data", "data"),
     "data-wait": ("deploy.bench.data_wait", "data_wait"),
+    "flow": ("deploy.bench.flow", "flow_quality"),
     "calibration": ("deploy.bench.calibration", "calibration"),
 }
 
