@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -193,5 +194,11 @@ def make_current() -> None:
     context = getattr(_local, "context", None)
     if context is None:
         context = _local.context = gl.new_context()
+        _local.process = os.getpid()
         atexit.register(context.free)  # while OpenGL is still loaded
+    if _local.process != os.getpid():  # it would wait for its parent's threads for ever
+        raise UserError(
+            "this process was forked from one that had drawn, and OpenGL does not survive that",
+            'Start it afresh: the multiprocessing context "spawn" (AsyncVectorEnv: context="spawn")',
+        )
     context.make_current()
