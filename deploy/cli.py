@@ -58,6 +58,11 @@ STAGES: dict[str, Stage] = {
         "The world model fitted to one body from a few minutes of its own log",
         "robot-wm calibrate embodiment=fetch model=runs/pretrain/RUN data=runs/record/RUN",
     ),
+    "excite": Stage(
+        "calibration.stages.excite", "excite", "ExciteConfig",
+        "A safe motion that makes a body's parameters identifiable, judged before anything moves",
+        "robot-wm excite embodiment=desk_arm",
+    ),
     "identify": Stage(
         "calibration.stages.identify", "identify_body", "IdentifyConfig",
         "MuJoCo parameters of a body from a log of it, with 95 % intervals, as a patch to its MJCF",
