@@ -1,4 +1,5 @@
 """Where recording spends its time on this machine: one table per part. Run: python benchmarks/render_probe.py"""
+# ruff: noqa: E402, S301 - the backend must be chosen before MuJoCo is imported; the pickle is its own
 
 import multiprocessing
 import os

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from robot_wm.contracts import config, files
 from robot_wm.contracts.embodiment import Camera
@@ -148,7 +148,7 @@ class Hidden:
         if self._simulation.camera != self._camera:
             self._simulation.look_through(self._camera)
 
-    def _scale(self, field: str, factors: object) -> None:
+    def _scale(self, field: str, factors: ArrayLike) -> None:
         """Multiply a field of the model, row by row."""
         values = getattr(self._simulation.model, field)
         self._changed.setdefault(field, values.copy())

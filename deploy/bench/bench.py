@@ -19,6 +19,7 @@ from robot_wm.contracts.errors import UserError
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "pipeline": ("deploy.bench.pipeline", "pipeline"),
     "parity": ("deploy.bench.parity", "parity"),
+    "sims": ("deploy.bench.sims", "simulators"),
     "data": ("deploy.bench.data", "data"),
     "data-wait": ("deploy.bench.data_wait", "data_wait"),
     "flow": ("deploy.bench.flow", "flow_quality"),

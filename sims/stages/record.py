@@ -112,6 +112,11 @@ class Recorder:
         form = Format(source.fps, source.features, body.name if body else "procedural")
         return LeRobotShards(path, form, [source.rows(length) for length in self._lengths], source.tasks)
 
+    def warm_up(self) -> None:
+        """Load a body's meshes into OpenGL, which takes as long as dozens of frames."""
+        if isinstance(self._source, BodyLog):
+            self._source.simulation.frame()
+
     def record(self, shards: LeRobotShards, number: int) -> "Work":
         """Write one shard of it."""
         started_s, seconds, frames = time.monotonic(), drawn.seconds, drawn.frames
@@ -180,6 +185,7 @@ _worker: tuple[Recorder, LeRobotShards] | None = None  # one per process: loadin
 def _start(config: RecordConfig, path: Path) -> None:
     global _worker
     recorder = Recorder(config)
+    recorder.warm_up()
     _worker = recorder, recorder.shards(path)
 
 
