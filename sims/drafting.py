@@ -60,6 +60,8 @@ def draft(name: str, mjcf: Mjcf) -> Embodiment:
         safety=Safety(max_step=_max_step(model, indices, interface, rate_hz)),
         actuators=() if len(chosen) == model.nu else tuple(chosen),
         home=_home(model, indices),
+        object=_object(model),
+        gripper=_gripper(chosen),
     )
 
 
@@ -127,6 +129,21 @@ def _floats(model: mujoco.MjModel) -> bool:
     roots = {int(model.jnt_bodyid[j]) for j in free}
     carried = [int(model.body_rootid[model.jnt_bodyid[j]]) for j in np.flatnonzero(np.isin(model.jnt_type, _JOINTS))]
     return bool(roots & set(carried))
+
+
+def _object(model: mujoco.MjModel) -> str | None:
+    """The first thing that lies about: it can move freely, and nothing hangs on it."""
+    for joint in np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE):
+        body = int(model.jnt_bodyid[joint])
+        if body not in model.body_parentid and model.body(body).name:
+            return str(model.body(body).name)
+    return None
+
+
+def _gripper(actuators: list[str]) -> str | None:
+    """The only actuator that is called so."""
+    found = [name for name in actuators if "grip" in name.lower()]
+    return found[0] if len(found) == 1 else None
 
 
 def _end_effector(model: mujoco.MjModel, actuators: list[int]) -> str:

@@ -106,6 +106,7 @@ def test_draft_of_a_bare_arm_holds_its_base_drives_its_joints_and_starts_where_t
         assert embodiment.mjcf.room
         assert embodiment.interface == "joint_position"
         assert embodiment.end_effector == "lower"
+        assert embodiment.object == "block"
         assert body.command.names == ("shoulder", "elbow")
         np.testing.assert_allclose(body.command.low, [-2, 0.5])
         np.testing.assert_allclose(embodiment.home, [-0.6, 0.9])
@@ -176,6 +177,7 @@ def test_body_keeps_its_digest_when_a_version_brings_new_ways_to_change_its_mode
 def test_procedural_body_is_one_of_many(tmp_path):
     with robots.load("procedural/7") as body, robots.load("procedural/7") as again:
         assert body.embodiment == again.embodiment
+        assert body.has_object
         for _ in range(25):
             body.step(body.reference())
         assert np.abs(body.data.qvel).max() < 5
