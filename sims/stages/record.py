@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -184,9 +185,18 @@ _worker: tuple[Recorder, LeRobotShards] | None = None  # one per process: loadin
 
 def _start(config: RecordConfig, path: Path) -> None:
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     recorder = Recorder(config)
     recorder.warm_up()
     _worker = recorder, recorder.shards(path)
+
+
+def _end_with_parent() -> None:
+    """A process that was killed cannot tell its workers to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _record_shard(number: int) -> Work:
