@@ -20,7 +20,8 @@ def building(
 ) -> dict[str, list[float]]:
     """Frames per second of the video: decoded and dropped, and into a cache of 64 px at 5 Hz."""
     with LeRobotWriter(path, fps, {image_key("front"): Feature("video", (height, width, 3))}) as writer:
-        for frames_TYXC in film_of(episodes, length, height, width, 1):
+        for episode in range(episodes):
+            (frames_TYXC,) = film_of(1, length, height, width, episode)
             writer.add_episode({}, {image_key("front"): frames_TYXC})
     dataset = LeRobotDataset(path)
     rates: dict[str, list[float]] = {"decode": [], "cache": [], "cache with flow": []}

@@ -38,7 +38,7 @@ class _Amount:
     builds: int
 
 
-_AMOUNTS = {"quick": _Amount(8, 30, 150_000_000, 9, 0.06, 3), "full": _Amount(24, 60, 1_000_000_000, 15, 0.4, 7)}
+_AMOUNTS = {"quick": _Amount(8, 30, 150_000_000, 9, 0.06, 3), "full": _Amount(24, 60, 1_000_000_000, 15, 0.25, 5)}
 
 
 def data(config: BenchConfig) -> list[Row]:
@@ -55,8 +55,8 @@ def data(config: BenchConfig) -> list[Row]:
         for size, found in rates.items():
             rows += _loading_rows(size, found, peer)
         for name, height, width, fps in _VIDEOS:
-            path, length = Path(folder) / f"set{height}", amount.frames * (1 if fps == FPS else 3)
-            rows += _building_rows(name, building(height, width, fps, amount.episodes, length, amount.builds, path))
+            path, episodes = Path(folder) / f"set{height}", amount.episodes // (1 if fps == FPS else 2)
+            rows += _building_rows(name, building(height, width, fps, episodes, 2 * amount.frames, amount.builds, path))
     return rows
 
 
