@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from robot_wm.contracts.dataset import ACTION, HAND
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
-from robot_wm.data.augment import Mirror
+from robot_wm.data.augment import Looks, Mirror, change
 from robot_wm.data.frames import Rows
 from robot_wm.data.loader import Batch, ClipSet, split_clips
 from robot_wm.data.pack import Pack
@@ -264,3 +264,14 @@ def test_batches_in_a_row_are_ready_when_asked() -> None:
     for _ in range(10):
         ahead.next(4, generator)
     assert ahead.hits == 8
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=15, deadline=None)
+def test_tables_recolour_as_arithmetic_on_every_pixel_does(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    frames = torch.randint(0, 256, (5, 2, 8, 6, 3), generator=random, dtype=torch.uint8)
+    looks, every = Looks.draw(5, random), (slice(None), None, None, None)
+    order = looks.order_B3[every].expand(frames.shape)
+    plain = (frames.gather(-1, order) * looks.gain_B3[every] + looks.shift_B3[every]).clamp(0, 255).to(torch.uint8)
+    assert torch.equal(change(frames, looks), Mirror(looks.mirrored_B).image(plain))
