@@ -179,7 +179,8 @@ def _mend_values(log: Log) -> tuple[Log, list[Fault]]:
     bound = np.maximum(_SPIKE * np.median(away, axis=0) / 0.6745, _SPIKE_FLOOR)
     bound = np.maximum(bound, 2 * np.quantile(away, 0.98, axis=0))  # fast motion is no spike
     spike = np.zeros_like(finite)
-    spike[2:-2] = away > bound
+    same = log.episodes[4:] == log.episodes[:-4]  # all five neighbours of one episode
+    spike[2:-2] = (away > bound) & same[:, None]
     for name, mask, why in (
         ("spikes", spike & finite, "measurements far from their neighbours"),
         ("positions that are no numbers", ~finite, "measurements"),
@@ -188,12 +189,13 @@ def _mend_values(log: Log) -> tuple[Log, list[Fault]]:
             detail = f"{int(mask[:, joint].sum())} {why}"
             faults.append(Fault(name, log.joints[joint], detail, "Left out of the fit"))
     keep = finite & ~spike
-    filled = np.column_stack([_bridge(log.time_s, position[:, j], keep[:, j]) for j in range(len(log.joints))])
+    filled = np.column_stack([_bridge(position[:, j], keep[:, j]) for j in range(len(log.joints))])
     return replace(log, position_NJ=filled, valid_NJ=log.valid & keep), faults
 
 
-def _bridge(time_s: Array, values: Array, keep: NDArray[np.bool_]) -> Array:
-    return np.interp(time_s, time_s[keep], values[keep]) if keep.any() else values
+def _bridge(values: Array, keep: NDArray[np.bool_]) -> Array:
+    rows = np.arange(len(values))
+    return np.interp(rows, rows[keep], values[keep]) if keep.any() else values
 
 
 def _still(log: Log) -> list[Fault]:

@@ -101,13 +101,15 @@ def read_log(dataset: Path, embodiment: Embodiment) -> Log:
             f"{embodiment.name} has {', '.join(proprio)} and {', '.join(actuators)}",
         )
     joints = [i for i, name in enumerate(proprio) if name.endswith("_position")]
+    velocities = [i for i, name in enumerate(proprio) if name.endswith("_velocity")]
     return Log(
         joined["timestamp"],
         joined[ACTION],
         joined[STATE][:, joints],
         tuple(proprio[i].removesuffix("_position") for i in joints),
         actuators,
-        episode_N=np.concatenate([np.full(len(e["timestamp"]), i) for i, e in enumerate(episodes)]),
+        joined[STATE][:, velocities] if len(velocities) == len(joints) else None,
+        np.concatenate([np.full(len(e["timestamp"]), i) for i, e in enumerate(episodes)]),
     )
 
 

@@ -30,6 +30,20 @@ def test_a_good_log_has_no_fault(log: Log) -> None:
     np.testing.assert_array_equal(mended.position_NJ, log.position_NJ)
 
 
+def test_a_reset_between_episodes_is_no_fault(log: Log) -> None:
+    both = Log(
+        np.concatenate([log.time_s, log.time_s]),
+        np.vstack([log.command_NU, -log.command_NU]),
+        np.vstack([log.position_NJ, 0.4 - log.position_NJ]),
+        JOINTS,
+        JOINTS,
+        episode_N=np.repeat([0, 1], len(log.time_s)),
+    )
+    mended, faults = found(both)
+    assert faults == {} and len(mended.stretches()) == 2
+    np.testing.assert_array_equal(mended.position_NJ, both.position_NJ)
+
+
 def test_dropped_samples_are_counted(log: Log) -> None:
     kept = np.ones(len(log.time_s), bool)
     kept[200:230] = kept[400] = False
