@@ -162,3 +162,17 @@ def test_real_dataset_is_packed(real_data: Path, tmp_path: Path) -> None:
     assert pack.columns[ACTION].shape[1:] == (6, 26)
     assert len(pack.starts) == 61
     assert pack.moments_F[pack.valid_F].any(axis=1).mean() > 0.5
+
+
+def test_a_pack_for_pretraining_never_looks_at_actions(tmp_path: Path, film, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, looked = written(tmp_path / "set", film), []
+    read = LeRobotDataset._column
+
+    def column(self: LeRobotDataset, table: object, episode: int, key: str, feature: Feature) -> object:
+        looked.append(key)
+        return read(self, table, episode, key, feature)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LeRobotDataset, "_column", column)
+    pack = build_pack(path, replace(SPEC, columns=POSITIONS), tmp_path / "cache")
+    assert set(pack.columns) == {HAND}
+    assert set(looked) == {"timestamp", HAND}
