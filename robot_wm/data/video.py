@@ -232,6 +232,7 @@ class Encoder:
         self.num_frames = 0
         self._path, self._buffer = path, io.BytesIO()
         self._rate = Fraction(fps).limit_denominator(1001)
+        self._tick_s = 1 / self._rate
         self._container = av.open(self._buffer, "w", format="mp4")
         small = height * width < _SMALL_PX
         preset = "ultrafast" if small and codec == "libx264" else _PRESETS[codec]  # half the time, a third more bytes
@@ -248,7 +249,7 @@ class Encoder:
         for image_YXC in frames_FYXC:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_YXC), format="rgb24")
             frame = self._converter.reformat(frame, format=self._stream.pix_fmt, threads=self._threads)
-            frame.pts, frame.time_base = self.num_frames, 1 / self._rate
+            frame.pts, frame.time_base = self.num_frames, self._tick_s
             self._container.mux(self._stream.encode(frame))
             self.num_frames += 1
 
