@@ -59,7 +59,7 @@ def test_one_episode_of_real_h264(real_data: Path) -> None:
 def test_every_episode_of_real_h264(real_data: Path) -> None:
     dataset = LeRobotDataset(real_data / "g1_bottle")
     for episode in range(dataset.num_episodes):
-        check_episode(dataset, episode, every=20)
+        check_episode(dataset, episode, every=60)
 
 
 @pytest.mark.parametrize(

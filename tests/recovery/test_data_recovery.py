@@ -35,7 +35,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_killed_recorder_loses_nothing_that_it_acknowledged(tmp_path: Path, repository: Path, kills: int) -> None:
     path, acknowledged = tmp_path / "set", -1
     random = np.random.default_rng(kills)
