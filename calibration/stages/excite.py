@@ -104,7 +104,7 @@ def picture(found: Excitation, limits: Limits, names: tuple[str, ...]) -> bytes:
     axes[-1].barh(low, share)
     axes[-1].set_yticks(low, [p.name for p in found.parameters])
     axes[-1].invert_yaxis()
-    axes[-1].set_xlabel("predicted 95 % interval, ± % of the MJCF's value or of its search range where that is 0")
+    axes[-1].set_xlabel("predicted 95 % interval, ± % of the MJCF's value (of a twentieth of the search range where that is 0)")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     pyplot.close(figure)
