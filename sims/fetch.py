@@ -27,8 +27,9 @@ class FetchSimulation(Simulation):
     (down to -1) or opens it (up to 1). Proprio is the gripper's place, then its velocity, its opening among both where
     it opens.
 
-    Stepping goes through the environment itself. Only the picture differs from the environment's own: neither the red
-    target (it would give the goal away) nor the axes of the motion-capture body (no real robot carries them) is drawn.
+    Stepping goes through the environment itself. Where the gripper opens, the environment leaves positions one physics
+    step (2 ms) behind the joints; here they are brought up to date, or no state could be restored. The picture lacks
+    the red target (it would give the goal away) and the axes of the motion-capture body (no real robot carries them).
 
     Attributes:
         goal_m: the environment's goal of the present episode [m], (3,): of the gripper, or of the block.
@@ -91,6 +92,9 @@ class FetchSimulation(Simulation):
         action[: applied_U.size] = applied_U
         action[:3] /= self._top_speed_m_s
         observation, *_ = self._env.step(action)
+        if self.gripper is not None:  # as the environment does itself where it keeps the gripper shut
+            mujoco.mj_forward(self.model, self.data)
+            observation = self._env._get_obs()
         self._observation = observation["observation"]
         self._reference_U = applied_U
         return applied_U.copy()
@@ -137,11 +141,9 @@ class FetchSimulation(Simulation):
             if self.gripper is not None:
                 data.ctrl[:] = data.qpos[self._driven_qpos] + commands_NKU[n, k, 3]
             mujoco.mj_step(self.model, data, nstep=self._env.n_substeps)
-            if self.gripper is not None:
-                mujoco.mj_kinematics(self.model, data)
-            else:
+            if self.gripper is None:
                 data.qpos[self._finger_qpos] = 0.0
-                mujoco.mj_forward(self.model, data)
+            mujoco.mj_forward(self.model, data)
             positions[n, k] = self._points(data)
         return positions
 

@@ -17,9 +17,9 @@ _REST_WEIGHT = 0.5  # of the mean distance over the last model step against the 
 def plan(
     task: Task,
     pair: Pair,
-    horizon: int = 2,
-    candidates: int = 24,
-    iterations: int = 2,
+    horizon: int = 0,
+    candidates: int = 0,
+    iterations: int = 0,
     rng: np.random.Generator | None = None,
     warm: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -33,13 +33,16 @@ def plan(
     Args:
         task: over the body, in its present state.
         pair: what to do.
-        horizon: model steps ahead.
+        horizon: model steps ahead; 0 here and below: what the task says.
         candidates, iterations: of the search.
         rng: seeded with 0 when None.
         warm: a plan to start from, (horizon, U) in [-1, 1], such as the second result of the step before; zero when
             None.
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    horizon, candidates, iterations = (
+        asked or own for asked, own in zip((horizon, candidates, iterations), task.search, strict=True)
+    )
     simulation = task.simulation
     command, reference_U = simulation.command, simulation.reference()
     mean_HU = np.zeros((horizon, command.dim)) if warm is None else warm

@@ -40,9 +40,11 @@ class Task(ABC):
         name: of the task.
         threshold_m: closer than this is a success.
         max_steps: control steps of an episode.
+        search: horizon in model steps, candidates and iterations with which the oracle solves nearly all pairs.
     """
 
     name: str
+    search = (1, 16, 2)
 
     def __init__(self, simulation: Simulation, threshold_m: float = 0.05, max_steps: int = MAX_EPISODE_STEPS):
         self.simulation = simulation

@@ -193,6 +193,12 @@ class Simulation:
             self.data.qvel[:] = 0.0
             mujoco.mj_forward(self.model, self.data)
 
+    def hand_at(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Put the commanded joints somewhere; returns where that brings the end effector [m], (3,)."""
+        self.data.qpos[self._qpos] = joints
+        mujoco.mj_kinematics(self.model, self.data)
+        return self.end_effector()
+
     @property
     def has_two_hands(self) -> bool:
         return self._second_hand is not None

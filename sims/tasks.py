@@ -86,6 +86,7 @@ class PushTask(Task):
     """
 
     name = "push"
+    search = (2, 24, 2)
 
     def __init__(self, simulation: Simulation):
         if not simulation.has_object:
@@ -137,6 +138,7 @@ class PickAndPlaceTask(PushTask):
     """
 
     name = "pick_and_place"
+    search = (2, 32, 3)
 
     def __init__(self, simulation: Simulation):
         super().__init__(simulation)

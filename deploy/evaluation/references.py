@@ -105,7 +105,7 @@ def random(spec: ControllerSpec, rng: np.random.Generator) -> Reference:
 
 @dataclass(frozen=True)
 class OracleConfig:
-    """Size of the oracle's search in the true dynamics.
+    """Size of the oracle's search in the true dynamics; 0: what the task needs.
 
     Attributes:
         horizon: model steps ahead.
@@ -113,6 +113,6 @@ class OracleConfig:
         iterations: of the cross-entropy method.
     """
 
-    horizon: int = 1
-    candidates: int = 16
-    iterations: int = 2
+    horizon: int = 0
+    candidates: int = 0
+    iterations: int = 0

@@ -21,7 +21,6 @@ from robot_wm.evaluation import results
 from robot_wm.evaluation.results import EVALUATION_FILE, ControllerResult, Evaluation, Video
 from sims.pairs import Pair, Task
 from sims.robots import load, model_inputs
-from sims.simulation import Simulation
 from sims.tasks import make
 from sims.twin import Twin
 
@@ -83,7 +82,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     Each controller's attempts are saved when it is done: a restarted evaluation goes on with the next one.
 
     Raises:
-        UserError: a bundle of another body, an unknown reference, or a body that reaches too few goals.
+        UserError: a bundle of another body, an unknown reference, a task that is impossible for the body, or a body
+            that reaches too few goals.
     """
     _check(config)
     bundles = {"model": _bundle(config.bundle, config.embodiment)}
@@ -91,16 +91,17 @@ def evaluate(config: EvaluateConfig) -> Path:
     if config.scratch_bundle is not None:
         bundles["scratch"] = _bundle(config.scratch_bundle, config.embodiment)
         inputs["scratch_bundle"] = Path(config.scratch_bundle)
-    with open_run(Path(config.out), "evaluate", config.name, config, inputs) as run:
-        if run.complete:
-            console.say(f"evaluate: already done with the same inputs: {run.path}")
+    simulation = load(config.embodiment)
+    try:
+        task = make(simulation, config.task)  # one that is impossible is refused before a run folder appears
+        with open_run(Path(config.out), "evaluate", config.name, config, inputs) as run:
+            if run.complete:
+                console.say(f"evaluate: already done with the same inputs: {run.path}")
+            else:
+                _measure(run, config, task, bundles)
             return run.path
-        simulation = load(config.embodiment)
-        try:
-            _measure(run, config, simulation, bundles)
-        finally:
-            simulation.close()
-        return run.path
+    finally:
+        simulation.close()
 
 
 def _check(config: EvaluateConfig) -> None:
@@ -125,8 +126,8 @@ def goal_seed(seed: int) -> int:
     return HELD_OUT_OFFSET + SEED_STRIDE * seed
 
 
-def _measure(run: Run, config: EvaluateConfig, simulation: Simulation, bundles: dict[str, Bundle]) -> None:
-    task = make(simulation, config.task)
+def _measure(run: Run, config: EvaluateConfig, task: Task, bundles: dict[str, Bundle]) -> None:
+    simulation = task.simulation
     twin = Twin(simulation, config.severity, config.seed, config.preset)
     stage = Stage(simulation, twin, task)
     if config.severity:

@@ -1,0 +1,64 @@
+"""How much of what matters a recording shows: the object in motion, the hand in all of its workspace."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sims.behaviours import workspace
+from sims.simulation import Simulation
+
+_MOVED_M = 0.002  # an object that moves further within a model step is in motion
+_CELLS = 6  # along the workspace's longest side
+_SAMPLES, _LEAST = 6000, 6  # places that tell where the hand can go; as many make a cell part of the workspace
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Of a recording.
+
+    Attributes:
+        object_moves: share of model steps in which the object is in motion; None without one.
+        workspace: share of the workspace's cells that the hand has been in, a sixth of its longest side wide.
+    """
+
+    object_moves: float | None
+    workspace: float
+
+    def __str__(self) -> str:
+        moves = "" if self.object_moves is None else f"object in motion in {100 * self.object_moves:.0f} % of steps, "
+        return f"{moves}hand in {100 * self.workspace:.0f} % of its workspace"
+
+
+def measure(
+    hands: Sequence[NDArray[np.float64]],
+    objects: Sequence[NDArray[np.float64]],
+    places_M3: NDArray[np.float64],
+    every: int = 1,
+) -> Coverage:
+    """Coverage of some episodes.
+
+    Args:
+        hands, objects: positions [m], (L, 3) for each episode; no objects where there is none.
+        places_M3: where the hand can go, from `places`, in the same frame.
+        every: rows per model step.
+    """
+    low, high = np.percentile(places_M3, (1, 99), axis=0)
+    width = (high - low).max() / _CELLS
+    cells, counts = np.unique(_cells(places_M3 - low, width), axis=0, return_counts=True)
+    possible = {tuple(cell) for cell in cells[counts >= _LEAST]}
+    visited = {tuple(cell) for hand in hands for cell in _cells(hand - low, width)}
+    steps = [np.linalg.norm(np.diff(thing[::every], axis=0), axis=-1) > _MOVED_M for thing in objects]
+    moves = float(np.concatenate(steps).mean()) if steps else None
+    return Coverage(moves, len(possible & visited) / max(len(possible), 1))
+
+
+def places(simulation: Simulation) -> NDArray[np.float64]:
+    """Where a body's hand can go, in its camera's frame as in a log [m], (M, 3); call it on a body just reset."""
+    found = workspace(simulation, _SAMPLES, np.random.default_rng(0))
+    return np.stack([simulation.to_camera(place) for place in found])
+
+
+def _cells(positions: NDArray[np.float64], width: float) -> NDArray[np.int64]:
+    return np.floor(positions / width).astype(np.int64)
