@@ -92,7 +92,10 @@ def _pack(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
 def _act(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
     evaluation = read_evaluation(stage.path)
     model = evaluation.controller("model") or evaluation.controllers[0]
-    facts = [f"{model.success_last.trials} goals, none seen before"]
+    facts = [
+        words.TASKS.get(evaluation.task, (evaluation.task, ""))[0],
+        f"{model.success_last.trials} goals, none seen before",
+    ]
     if model.latency is not None:
         facts.append(f"{model.latency.p50_ms.value:.0f} ms for one decision")
     return facts, None

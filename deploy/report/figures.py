@@ -14,6 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from deploy.report import words
 from robot_wm.evaluation.results import ControllerResult, Evaluation
 
 # Colours stand for CSS variables (style.css): matplotlib draws with the key, the page shows the variable.
@@ -105,11 +106,12 @@ def distances(evaluation: Evaluation, names: Mapping[str, str]) -> Figure:
     finals = "; ".join(
         f"{names.get(c.name, c.name)} ends at {100 * c.final_distance_m.median:.1f} cm" for c in evaluation.controllers
     )
+    _, thing = words.TASKS.get(evaluation.task, ("", "robot"))
     return Figure(
         _svg("distances", draw, height=3.9),
         f"Line plot of the median distance to the goal over time. {finals}.",
-        "Distance between hand and goal during the attempt: median over all goals. The band holds the middle half of "
-        "the learned controller’s attempts. A line that leaves the plot goes on above it.",
+        f"Distance between {thing} and goal during the attempt: median over all goals. The band holds the middle half "
+        "of the learned controller’s attempts. A line that leaves the plot goes on above it.",
     )
 
 

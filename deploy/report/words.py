@@ -34,6 +34,13 @@ CONTROLLERS = {
     ),
 }
 
+TASKS = {  # what a goal asks for, and between what and the goal its distance is
+    "reach": ("reach", "hand"),
+    "push": ("push", "object"),
+    "pick_and_place": ("pick and place", "object"),
+    "whole_body_reach": ("reach with both hands", "the hand further away"),
+}
+
 STAGES = {
     "record": (
         "Watch",

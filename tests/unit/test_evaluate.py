@@ -17,6 +17,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 from robot_wm.data import video
 from robot_wm.evaluation.results import read_evaluation
+from tests.small_bodies import planar_arm
 
 LIMITS = Safety(max_step=10.0)
 BODY = Embodiment("point", Mjcf("point.xml", "points"), "joint_velocity", "point", Camera("top", 16, 24), 10, 2, LIMITS)
@@ -266,4 +267,13 @@ def test_seeds_of_evaluations_do_not_overlap():
 def test_bad_settings_are_refused_before_anything_is_written(world, tmp_path, changes, said):
     with pytest.raises(UserError, match=said):
         evaluate(_config(tmp_path, **changes))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("task", "names"), [("push", "no object"), ("juggle", "juggle")])
+def test_a_task_that_is_impossible_for_the_body_is_refused_before_a_run_exists(tmp_path, monkeypatch, task, names):
+    body = planar_arm(tmp_path)
+    monkeypatch.setattr(stage_module, "_bundle", lambda path, body: type("B", (), {"spec": SPEC})())
+    with pytest.raises(UserError, match=names):
+        evaluate(replace(_config(tmp_path), embodiment=body, task=task))
     assert not (tmp_path / "runs").exists()
