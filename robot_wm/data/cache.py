@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,12 @@ class Stored:
     facts: dict[str, Any]
 
 
-Fill = Callable[[dict[str, NDArray[Any]], int], None]
+Fill = Callable[[dict[str, NDArray[Any]], list[int]], None]
 
 
-def obtain(target: Path, plan: Plan, fill: Fill, workers: int | None, title: str) -> Stored:
+def obtain(
+    target: Path, plan: Plan, fill: Fill, workers: int, title: str, groups_P: NDArray[np.int64] | None = None
+) -> Stored:
     """Open the arrays at `target`; build what is missing or damaged first.
 
     One process builds, others wait for it. The folder appears under its name when it is whole. A build that was
@@ -68,9 +70,10 @@ def obtain(target: Path, plan: Plan, fill: Fill, workers: int | None, title: str
     Args:
         target: the folder.
         plan: what it shall hold; must follow from the name of the folder alone.
-        fill: writes one part into the slices of all arrays (name → rows of the part); runs in threads.
-        workers: threads; one per core if None.
+        fill: writes consecutive parts into the slices of all arrays (name → rows of these parts); runs in threads.
+        workers: threads.
         title: shown beside the progress bar.
+        groups_P: a number for each part; neighbours of the same number are filled in one call. None: each alone.
     """
     stored = _verified(target, plan)
     if stored is not None:
@@ -86,12 +89,12 @@ def obtain(target: Path, plan: Plan, fill: Fill, workers: int | None, title: str
             shutil.rmtree(unfinished, ignore_errors=True)
             target.rename(unfinished)
         unfinished.mkdir(exist_ok=True)
-        _build(unfinished, plan, fill, workers, title)
+        _build(unfinished, plan, fill, workers, title, groups_P)
         unfinished.rename(target)
     return _open(target, plan)
 
 
-def _build(folder: Path, plan: Plan, fill: Fill, workers: int | None, title: str) -> None:
+def _build(folder: Path, plan: Plan, fill: Fill, workers: int, title: str, groups_P: NDArray[np.int64] | None) -> None:
     (folder / _INDEX).unlink(missing_ok=True)
     arrays, kept = _allocate(folder, plan)
     digests_P32 = _read_digests(folder, plan) if kept else _no_digests(plan)
@@ -101,21 +104,21 @@ def _build(folder: Path, plan: Plan, fill: Fill, workers: int | None, title: str
     rows_P = np.diff(plan.starts)
     missing = np.flatnonzero(~digests_P32.any(axis=1)).tolist()
 
-    def work(part: int) -> bytes:
-        place = _slices(arrays, plan, part)
-        fill(place, part)
-        return _digest(place)
+    def work(parts: list[int]) -> list[bytes]:
+        fill(_slices(arrays, plan, parts[0], parts[-1]), parts)
+        return [_digest(_slices(arrays, plan, part, part)) for part in parts]
 
     saved_s = time.monotonic()
     with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as threads,
+        ThreadPoolExecutor(workers) as threads,
         console.progress(title, int(plan.starts[-1]), int(plan.starts[-1] - rows_P[missing].sum())) as bar,
     ):
-        waiting: dict[Future[bytes], int] = {threads.submit(work, part): part for part in missing}
+        waiting = {threads.submit(work, parts): parts for parts in _runs(missing, groups_P)}
         try:
             for future in as_completed(waiting):
-                digests_P32[waiting[future]] = np.frombuffer(future.result(), np.uint8)
-                bar.advance(int(rows_P[waiting[future]]))
+                parts = waiting[future]
+                digests_P32[parts] = np.frombuffer(b"".join(future.result()), np.uint8).reshape(-1, 32)
+                bar.advance(int(rows_P[parts].sum()))
                 if time.monotonic() - saved_s > _SAVE_S:
                     _save_digests(folder, digests_P32)
                     saved_s = time.monotonic()
@@ -181,8 +184,20 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _slices(arrays: Mapping[str, NDArray[Any]], plan: Plan, part: int) -> dict[str, NDArray[Any]]:
-    return {name: array[plan.starts[part] : plan.starts[part + 1]] for name, array in arrays.items()}
+def _runs(missing: list[int], groups_P: NDArray[np.int64] | None) -> list[list[int]]:
+    """Consecutive parts of one group that are to be filled in one call."""
+    runs: list[list[int]] = []
+    for part in missing:
+        joins = groups_P is not None and runs and runs[-1][-1] == part - 1 and groups_P[part - 1] == groups_P[part]
+        if joins:
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    return runs
+
+
+def _slices(arrays: Mapping[str, NDArray[Any]], plan: Plan, first: int, last: int) -> dict[str, NDArray[Any]]:
+    return {name: array[plan.starts[first] : plan.starts[last + 1]] for name, array in arrays.items()}
 
 
 def _digest(place: Mapping[str, NDArray[Any]]) -> bytes:
@@ -193,7 +208,7 @@ def _digest(place: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _matches(arrays: Mapping[str, NDArray[Any]], plan: Plan, digests_P32: NDArray[np.uint8], part: int) -> bool:
-    return _digest(_slices(arrays, plan, part)) == digests_P32[part].tobytes()
+    return _digest(_slices(arrays, plan, part, part)) == digests_P32[part].tobytes()
 
 
 def _no_digests(plan: Plan) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """LeRobot datasets, read: v2.0 and v2.1 (one file per episode) and v3.0 (several episodes may share a file)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,42 @@ class LeRobotDataset:
         place = self._episodes[episode].videos[key]
         times_s = place.start_s + self.times_s(episode)[rows]
         return video.decode_at(confined(self.path, place.file), times_s, size)
+
+    def frames_of(
+        self,
+        episodes: Sequence[int],
+        rows: Sequence[NDArray[np.integer]],
+        camera: str | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> list[NDArray[np.uint8]]:
+        """`frames_at` of several episodes; those that follow each other in one video are decoded in one pass.
+
+        Finding the way into a video takes as long as decoding a hundred small frames, and grows with the video.
+        """
+        key = self._camera(camera)
+        if not _is_mp4(self.info.features[key]):
+            return [
+                self.frames_at(episode, wanted, camera, size) for episode, wanted in zip(episodes, rows, strict=True)
+            ]
+        runs: list[tuple[str, list[NDArray[np.float64]]]] = []
+        for episode, wanted in zip(episodes, rows, strict=True):
+            place = self._episodes[episode].videos[key]
+            times_s = place.start_s + self.times_s(episode)[wanted]
+            if runs and runs[-1][0] == place.file and runs[-1][1][-1][-1] < times_s[0]:
+                runs[-1][1].append(times_s)
+            else:
+                runs.append((place.file, [times_s]))
+        frames: list[NDArray[np.uint8]] = []
+        for file, parts in runs:
+            decoded = video.decode_at(confined(self.path, file), np.concatenate(parts), size)
+            frames += np.split(decoded, np.cumsum([len(part) for part in parts])[:-1])
+        return frames
+
+    def apart(self) -> "LeRobotDataset":
+        """The same dataset for another thread: tables that it has read are not pushed out by what others read."""
+        twin = copy(self)
+        twin._read_table = lru_cache(maxsize=2)(read_table)
+        return twin
 
     def _camera(self, camera: str | None) -> str:
         keys = [k for k, f in self.info.features.items() if f.is_video]

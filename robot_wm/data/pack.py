@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +26,8 @@ from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset, is_numeric
 _SCHEMA = 2
 _COLUMN = "column/"
 _FLOW_PX = 64  # side of the frames that flow is computed on: it is pooled to cells afterwards
+_ROWS_TOGETHER = 1024  # short episodes that make so many rows are read in one go
+_MOST_THREADS = 16  # more of them wait for the interpreter
 POSITIONS = (HAND, OBJECT, FOCAL)
 
 
@@ -103,7 +106,7 @@ def build_pack(
         spec: size, rate, flow cells and columns.
         cache: folder for packs; made if absent.
         camera: which camera; the first one if None.
-        workers: threads; one per core if None.
+        workers: threads; one per core, at most 16, if None.
 
     Raises:
         UserError: the dataset cannot be read, or has no such camera.
@@ -119,9 +122,14 @@ def build_pack(
     starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     read = _columns(source, spec, camera)
     plan = caches.Plan(_layout(source, spec, grid, read, int(starts[-1])), starts, {})
+    workers = workers or min(_MOST_THREADS, os.cpu_count() or 1)
+    lengths = np.array([source.episode_length(e) for e in range(source.num_episodes)])
+    together = np.clip(lengths.sum() // (4 * workers), 1, _ROWS_TOGETHER)
+    groups = (np.cumsum(lengths) - lengths) // together
     with _one_thread_each():
         fill = partial(_fill, source, spec, camera, grid, read)
-        stored = caches.obtain(Path(cache) / key, plan, fill, workers, f"pack {source.path.name} {camera}")
+        title = f"pack {source.path.name} {camera}"
+        stored = caches.obtain(Path(cache) / key, plan, fill, workers, title, groups)
     valid_F = np.ones(int(starts[-1]), dtype=np.bool_)
     valid_F[starts[1:] - 1] = False
     return Pack(
@@ -188,19 +196,25 @@ def _fill(
     grid: Grid,
     read: dict[str, str],
     place: dict[str, NDArray[Any]],
-    episode: int,
+    episodes: list[int],
 ) -> None:
-    """Decode one episode into its slice of every array."""
-    rows = grid.rows(source.episode_length(episode))
-    frames_TYXC = source.frames_at(episode, rows, camera, (spec.size, spec.size))
-    place["frames"][:] = frames_TYXC
-    if spec.flow_cells:
-        pooled_T, moments_T4 = motion(frames_TYXC, spec.flow_cells)
-        place["flow"][:-1], place["flow"][-1] = pooled_T, 0
-        place["moments"][:-1], place["moments"][-1] = moments_T4, 0
-    columns = source.columns(episode, read.values())
-    for key, name in read.items():
-        place[_COLUMN + key][:] = columns[name][grid.chunks(len(columns[name])) if key == ACTION else rows]
+    """Decode consecutive episodes into their slice of every array."""
+    own = source.apart()
+    rows = [grid.rows(own.episode_length(episode)) for episode in episodes]
+    first = 0
+    for episode, kept, frames_TYXC in zip(
+        episodes, rows, own.frames_of(episodes, rows, camera, (spec.size, spec.size)), strict=True
+    ):
+        part = {name: array[first : first + len(kept)] for name, array in place.items()}
+        first += len(kept)
+        part["frames"][:] = frames_TYXC
+        if spec.flow_cells:
+            pooled_T, moments_T4 = motion(frames_TYXC, spec.flow_cells)
+            part["flow"][:-1], part["flow"][-1] = pooled_T, 0
+            part["moments"][:-1], part["moments"][-1] = moments_T4, 0
+        columns = own.columns(episode, read.values()) if read else {}
+        for key, name in read.items():
+            part[_COLUMN + key][:] = columns[name][grid.chunks(len(columns[name])) if key == ACTION else kept]
 
 
 def motion(frames_TYXC: NDArray[np.uint8], cells: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -26,20 +26,21 @@ from tests.recovery.test_cache_recovery import PLAN, fill
 
 cache._SAVE_S = 0.0
 
-def slow(place, part):
-    fill(place, part)
-    time.sleep(0.04)
+def slow(place, parts):
+    fill(place, parts)
+    time.sleep(0.04 * len(parts))
     with open(sys.argv[2], "a") as log:
-        log.write(f"{part}\\n")
+        log.writelines(f"{part}\\n" for part in parts)
 
 print("ready", flush=True)
 cache.obtain(Path(sys.argv[1]), PLAN, slow, 2, "test")
 """
 
 
-def fill(place: dict[str, np.ndarray], part: int) -> None:
-    place["frames"][:] = part
-    place["flow"][:] = -part
+def fill(place: dict[str, np.ndarray], parts: list[int]) -> None:
+    rows = np.repeat(parts, ROWS)
+    place["frames"][:] = rows[:, None, None]
+    place["flow"][:] = -rows[:, None]
 
 
 def whole(stored: Stored) -> bool:
@@ -54,11 +55,11 @@ def again(target: Path) -> tuple[bool, list[int]]:
     """Whether the content is right in the end, and which parts had to be filled for that."""
     filled: list[int] = []
 
-    def count(place: dict[str, np.ndarray], part: int) -> None:
-        fill(place, part)
-        filled.append(part)
+    def count(place: dict[str, np.ndarray], parts: list[int]) -> None:
+        fill(place, parts)
+        filled.extend(parts)
 
-    return whole(obtain(target, PLAN, count, 2, "test")), sorted(filled)
+    return whole(obtain(target, PLAN, count, 2, "test", np.arange(PARTS) // 3)), sorted(filled)
 
 
 @pytest.fixture
@@ -141,10 +142,10 @@ def test_a_cache_that_lacks_something_is_mended(tmp_path: Path, damage: str) -> 
 
 
 def test_what_an_interrupted_build_left_damaged_is_filled_again(tmp_path: Path) -> None:
-    def dies(place: dict[str, np.ndarray], part: int) -> None:
-        if part == 20:
+    def dies(place: dict[str, np.ndarray], parts: list[int]) -> None:
+        if 20 in parts:
             raise KeyboardInterrupt
-        fill(place, part)
+        fill(place, parts)
 
     with pytest.raises(KeyboardInterrupt):
         obtain(tmp_path / "cache", PLAN, dies, 1, "test")

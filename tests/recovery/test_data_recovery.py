@@ -93,24 +93,24 @@ def test_interrupted_pack_goes_on(tmp_path: Path, film, monkeypatch: pytest.Monk
     with LeRobotWriter(tmp_path / "set", 5.0, FEATURES) as writer:
         for episode in range(6):
             writer.add_episode({STATE: np.full(8, episode)}, {image_key("front"): film(8, 32, 32, episode)})
-    spec, read = PackSpec(32, 0.2, 8), LeRobotDataset.frames_at
+    spec, read = PackSpec(32, 0.2, 8), LeRobotDataset.frames_of
     decoded: list[int] = []
 
     def dies_at(limit: int):  # type: ignore[no-untyped-def]
-        def frames_at(self: LeRobotDataset, episode: int, *rest: object) -> object:
-            if len(decoded) == limit:
+        def frames_of(self: LeRobotDataset, episodes: list[int], *rest: object) -> object:
+            if len(decoded) >= limit:
                 raise KeyboardInterrupt
-            decoded.append(episode)
-            return read(self, episode, *rest)  # type: ignore[arg-type]
+            decoded.extend(episodes)
+            return read(self, episodes, *rest)  # type: ignore[arg-type]
 
-        return frames_at
+        return frames_of
 
     expected = build_pack(tmp_path / "set", spec, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(LeRobotDataset, "frames_at", dies_at(4))
+        patch.setattr(LeRobotDataset, "frames_of", dies_at(3))
         with pytest.raises(KeyboardInterrupt):
             build_pack(tmp_path / "set", spec, tmp_path / "cache", workers=1)
-        patch.setattr(LeRobotDataset, "frames_at", dies_at(99))
+        patch.setattr(LeRobotDataset, "frames_of", dies_at(99))
         pack = build_pack(tmp_path / "set", spec, tmp_path / "cache", workers=1)
     assert sorted(decoded) == list(range(6))
     assert np.array_equal(pack.frames_FYXC, expected.frames_FYXC)
