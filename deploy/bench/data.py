@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from deploy.bench import lance, windows
+from deploy.bench import peer, windows
 from deploy.bench.bench import BenchConfig
 from deploy.bench.building import building
 from deploy.bench.result import Row
@@ -51,9 +51,9 @@ def data(config: BenchConfig) -> list[Row]:
     with _two_cores(), tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
         films = {size: film_of(amount.episodes, amount.frames, size, size, config.seed) for size in _SIZES}
         rates = {size: _loading(film, size, amount, Path(folder)) for size, film in films.items()}
-        peer = lance.measure(films, _BATCH, WINDOW, Path(folder)) if config.size == "full" else None
+        other = peer.measure(films, _BATCH, WINDOW, Path(folder)) if config.size == "full" else None
         for size, found in rates.items():
-            rows += _loading_rows(size, found, peer)
+            rows += _loading_rows(size, found, other)
         for name, height, width, fps in _VIDEOS:
             path, episodes = Path(folder) / f"set{height}", amount.episodes // (1 if fps == FPS else 2)
             rows += _building_rows(name, building(height, width, fps, episodes, 2 * amount.frames, amount.builds, path))
@@ -93,7 +93,7 @@ def _rate(method: Windows, seconds: float) -> float:
     return count / passed_s
 
 
-def _loading_rows(size: int, rates: dict[str, list[float]], peer: lance.Found | None) -> list[Row]:
+def _loading_rows(size: int, rates: dict[str, list[float]], other: peer.Found | None) -> list[Row]:
     name, bare = f"{size} px", median(rates["bare"])[0]
     share, flow = (
         [a / b for a, b in zip(rates[k], rates["bare"], strict=True)] for k in ("loader", "loader with flow")
@@ -105,15 +105,15 @@ def _loading_rows(size: int, rates: dict[str, list[float]], peer: lance.Found | 
         _row(f"{name}: cached loader with flow, share of the bare gather of frames", flow),
         _row(f"{name}: plain PyAV loop", rates["pyav"], "windows/s", reference=bare),
     ]
-    if peer is None:
+    if other is None:
         return rows
-    if peer.reason:
-        return [*rows, Row(f"{name}: {lance.NAME}: {peer.reason}", None, "windows/s")]
-    times = median(rates["loader"])[0] / median(peer.rates[size])[0]
+    if other.reason:
+        return [*rows, Row(f"{name}: {peer.NAME}: {other.reason}", None, "windows/s")]
+    times = median(rates["loader"])[0] / median(other.rates[size])[0]
     return [
         *rows,
-        _row(f"{name}: {lance.NAME}", peer.rates[size], "windows/s", reference=bare),
-        Row(f"{name}: cached loader over {lance.NAME}", times, n=len(peer.rates[size]), target=_TIMES),
+        _row(f"{name}: {peer.NAME}", other.rates[size], "windows/s", reference=bare),
+        Row(f"{name}: cached loader over {peer.NAME}", times, n=len(other.rates[size]), target=_TIMES),
     ]
 
 

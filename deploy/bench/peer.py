@@ -19,7 +19,7 @@ _NEEDED = (
     "opencv-python-headless<5",
     "imageio",
 )  # it imports the last two, undeclared
-_SCRIPT = Path(__file__).with_name("lance_script.py")
+_SCRIPT = Path(__file__).with_name("peer_script.py")
 _INSTALL_S, _MEASURE_S = 1800, 600
 
 
@@ -43,7 +43,7 @@ def measure(films: dict[int, NDArray[np.uint8]], batch: int, window: int, folder
         request = {"sizes": list(films), "batch": batch, "window": window, "folder": str(folder)}
         console.say(f"measuring {NAME}")
         done = subprocess.run(
-            [str(python), "-W", "ignore", str(_SCRIPT), json.dumps(request)],
+            [str(python), "-P", "-W", "ignore", str(_SCRIPT), json.dumps(request)],
             capture_output=True, text=True, timeout=_MEASURE_S, check=True, cwd=folder,
         )  # fmt: skip
         rates = json.loads(done.stdout.splitlines()[-1])
