@@ -100,6 +100,11 @@ def _upload(model: mujoco.MjModel, height: int, width: int) -> mujoco.MjrContext
     return upload
 
 
+def forget() -> None:
+    """Free this thread's uploads."""
+    _free(getattr(_local, "uploads", {}))
+
+
 def _free(uploads: dict[tuple[object, ...], mujoco.MjrContext]) -> None:
     make_current()
     while uploads:

@@ -26,7 +26,7 @@ from robot_wm.contracts.run import read_run
 from sims import catalog, robots, scenes, sheet
 from sims.filming import play
 from sims.render import make_current
-from sims.stages.record import RecordConfig, record
+from sims.stages.record import RecordConfig, cores, record
 
 _SCALING, _BARE, _GPU_FRAMES_S = 0.9, 0.85, 10_000.0  # targets
 _PX, _FRAMES = 64, 16
@@ -103,7 +103,7 @@ def _rates(amount: _Amount, software: bool) -> list[Row]:
     Scaling is counted in processor time where software draws: what else the machine does then counts for nothing, and
     what the processes take from each other (caches, memory, hyperthreads) does.
     """
-    num = len(os.sched_getaffinity(0))
+    num = cores()
     os.environ.setdefault("LP_NUM_THREADS", "0")
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(num), context.Queue()

@@ -150,7 +150,7 @@ def _record(config: RecordConfig, shards: LeRobotShards) -> dict[str, float]:
     part, parts, work = config.shard or 0, 1 if config.shard is None else config.shards, []
     mine = range(part, len(shards.shards), parts)
     missing = sorted(set(mine) & set(shards.missing()))
-    num_workers = min(config.workers or len(os.sched_getaffinity(0)), max(len(missing), 1))
+    num_workers = min(config.workers or cores(), max(len(missing), 1))
     os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa: draw in the process's own thread; the processes fill the cores
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
     frames = {number: sum(shards.lengths[i] for i in shards.shards[number]) for number in mine}
@@ -178,6 +178,11 @@ def _record(config: RecordConfig, shards: LeRobotShards) -> dict[str, float]:
             f" {found['bare_share']:.0%} of what they draw in a bare loop"
         )
     return found
+
+
+def cores() -> int:
+    """How many this process may use: a cluster mostly grants fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _worker: tuple[Recorder, LeRobotShards] | None = None  # one per process: loading a body for each shard costs more

@@ -24,7 +24,7 @@ def dataset(out: Path) -> dict[str, bytes]:
 def test_killed_recording_goes_on_and_leaves_no_process(tmp_path: Path, repository: Path) -> None:
     out, random = tmp_path / "killed", np.random.default_rng(0)
     acknowledged: set[str] = set()
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy", "record", *SIZE, f"out={out}"],
             env={**os.environ, "PYTHONPATH": str(repository)},
