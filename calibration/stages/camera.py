@@ -18,7 +18,7 @@ from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder, open_run
 from robot_wm.data.lerobot import LeRobotDataset
-from sims import robots
+from sims import models, robots
 from sims.render import Renderer
 from sims.simulation import Simulation
 
@@ -69,7 +69,7 @@ def calibrate_camera(config: CameraConfig) -> Path:
                 f"the camera is off by {placed.error_px:.2f} px with the board at the hand's poses",
                 "Check that the board is fixed, that its squares were measured, and identify the body first",
             )
-        spec = mjcf.read_spec(robots.model_path(config.embodiment))
+        spec = models.read(config.embodiment.mjcf, config.embodiment.interface)
         body, T_body_mount = _mount(simulation, config)
         camera.set_camera(spec, config.embodiment.camera.name, body, T_body_mount @ placed.T_mount_cam, placed.lens)
         mjcf.find_meshes(spec)

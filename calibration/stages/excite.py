@@ -16,7 +16,7 @@ from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run
 from robot_wm.data.video import encode
-from sims import robots
+from sims import models, robots
 from sims.simulation import Simulation
 
 _MOTION, _PICTURE, _VIDEO = "motion.json", "motion.png", "motion.mp4"
@@ -58,7 +58,7 @@ def excite(config: ExciteConfig) -> Path:
         limits, home = _limits(simulation)
         joints = [n.removesuffix("_position") for n in simulation.proprio_names if n.endswith("_position")]
         actuators, rate_hz = simulation.command.names, simulation.command.control_rate_hz
-        spec = mjcf.read_spec(robots.model_path(config.embodiment))
+        spec = models.read(config.embodiment.mjcf, config.embodiment.interface)
         rest = np.zeros((10, len(joints)))
         known = Log(np.arange(10.0), np.zeros((10, len(actuators))), rest, tuple(joints), tuple(actuators))
         chosen = mjcf.choose(simulation.model, known, config.embodiment.identifiable)
@@ -104,7 +104,7 @@ def picture(found: Excitation, limits: Limits, names: tuple[str, ...]) -> bytes:
     axes[-1].barh(low, share)
     axes[-1].set_yticks(low, [p.name for p in found.parameters])
     axes[-1].invert_yaxis()
-    axes[-1].set_xlabel("predicted 95 % interval, ± % of the MJCF's value (of a twentieth of the search range where that is 0)")
+    axes[-1].set_xlabel("predicted 95 % interval, ± % of the MJCF's value (or 5 % of its range)")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     pyplot.close(figure)

@@ -14,7 +14,7 @@ from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder, open_run
 from robot_wm.data.lerobot import LeRobotDataset
-from sims import robots
+from sims import models, robots
 
 _AS_GOOD_RAD = 1e-4
 
@@ -55,7 +55,7 @@ def identify_body(config: IdentifyConfig) -> Path:
         if run.complete:
             console.say(f"identify: already done with the same inputs: {run.path}")
             return run.path
-        spec = mjcf.read_spec(robots.model_path(config.embodiment))
+        spec = models.read(config.embodiment.mjcf, config.embodiment.interface)
         if config.servo_stiffness:
             mjcf.servo(spec, config.servo_stiffness, config.servo_damping)
         model = spec.copy().compile()
