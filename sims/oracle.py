@@ -80,8 +80,12 @@ def _shortfall(
     task: Task, pair: Pair, plans_NHU: NDArray[np.float64], reference_U: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     command = task.simulation.command
+    max_step_U = np.asarray(command.max_step)
     ticks = np.repeat(plans_NHU, command.frame_skip, axis=1)
     commands_NKU = np.stack([command.denormalize(plan_KU, reference_U) for plan_KU in ticks])
+    before_NU = np.broadcast_to(reference_U, commands_NKU[:, 0].shape)
+    for now_NU in commands_NKU.transpose(1, 0, 2):  # what the runtime's rate limit lets through
+        now_NU[:] = before_NU = before_NU + np.clip(now_NU - before_NU, -max_step_U, max_step_U)
     return task.shortfall(task.simulation.rollout(commands_NKU), pair)
 
 

@@ -142,11 +142,11 @@ def test_coverage_counts_motion_by_step_and_cells_by_visit():
     assert few.object_moves is None
 
 
-def _solve(task, pair, horizon, candidates, iterations):
+def _solve(task, pair):
     task.start(pair)
     rng, warm = np.random.default_rng(pair.seed), None
     for _ in range(task.max_steps // task.simulation.command.frame_skip):
-        chunk_KU, warm = oracle.plan(task, pair, horizon, candidates, iterations, rng, warm)
+        chunk_KU, warm = oracle.plan(task, pair, rng=rng, warm=warm)
         for command_U in chunk_KU:
             task.simulation.step(command_U)
     return task.success(pair)
@@ -155,5 +155,9 @@ def _solve(task, pair, horizon, candidates, iterations):
 @pytest.mark.slow
 def test_the_oracle_solves_what_holding_still_does_not(simulation):
     task = make(simulation)
-    pairs = task.pairs(2, seed=900)
-    assert all(_solve(task, pair, 2, 32 if simulation.gripper else 24, 3) for pair in pairs)
+    pair = task.pairs(1, seed=900)[0]
+    assert _solve(task, pair)
+    task.start(pair)
+    for _ in range(task.max_steps):
+        simulation.step(simulation.command.hold(simulation.reference()))
+    assert not task.success(pair)
