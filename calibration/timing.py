@@ -52,8 +52,8 @@ def clock(time_s: Array) -> Clock:
     step = np.diff(time_s)
     if len(step) < 9 or not (step > 0).all():
         raise UserError("time stamps do not increase, or are fewer than ten", "Examine the log first")
-    head = time_s[:1000] - time_s[0]
-    candidates = np.median(step) * np.linspace(0.96, 1.04, 8 * len(head))
+    head = time_s[:500] - time_s[0]
+    candidates = np.median(step) * np.linspace(0.96, 1.04, 4 * len(head))
     period = candidates[np.abs(np.exp(2j * np.pi * head / candidates[:, None]).sum(axis=1)).argmax()]
     offset = time_s[0] + period * np.angle(np.exp(2j * np.pi * head / period).sum()) / (2 * np.pi)
     for _ in range(3):

@@ -11,7 +11,7 @@ from tests.swinging_arm import chosen, record, spec
 
 
 @given(st.integers(0, 1000), st.floats(20, 200), st.floats(0, 0.1), st.floats(0, 0.1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_rate_jitter_and_losses_come_from_the_stamps(seed: int, rate_hz: float, jitter: float, lost: float) -> None:
     rng = np.random.default_rng(seed)
     stamps = np.arange(600) / rate_hz + rng.normal(0, jitter / rate_hz, 600)
