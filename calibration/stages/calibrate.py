@@ -20,7 +20,7 @@ from robot_wm.data.windows import split
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
-from robot_wm.training.checkpoint import ModelFile, load_world_model
+from robot_wm.training.checkpoint import ModelFile, load_world_model, model_run
 from sims.robots import load, model_inputs
 
 
@@ -30,7 +30,7 @@ class CalibrateConfig:
 
     Attributes:
         embodiment: the body.
-        model: pretrain run.
+        model: pretrain run, or `shipped`: the world model that comes with the package.
         data: a log of the body at its control rate: a LeRobot dataset, or the run that recorded it.
         transitions: labelled transitions (model steps) used, from the beginning of the log.
         pretrained: false starts from random weights instead: the reference that shows what pretraining is worth.
@@ -66,13 +66,14 @@ def calibrate(config: CalibrateConfig) -> Path:
     simulation = load(config.embodiment)
     command, names = simulation.command, simulation.proprio_names
     simulation.close()
-    inputs = {"model": Path(config.model), "data": Path(config.data)} | model_inputs(config.embodiment)
+    pretrained = model_run(config.model)
+    inputs = {"model": pretrained, "data": Path(config.data)} | model_inputs(config.embodiment)
     with open_run(Path(config.out), "calibrate", config.name, config, inputs) as run:
         if run.complete:
             console.say(f"calibrate: already done with the same inputs: {run.path}")
             return run.path
-        artifact(Path(config.model), "model.safetensors", "pretrain")
-        model, described = load_world_model(Path(config.model))
+        artifact(pretrained, "model.safetensors", "pretrain")
+        model, described = load_world_model(pretrained)
         if not config.pretrained:
             torch.manual_seed(config.seed)
             model = WorldModel(model.config)

@@ -16,6 +16,7 @@ from deploy.report.sections import Stage
 from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.evaluation.results import ControllerResult, Evaluation, read_evaluation
+from robot_wm.training.checkpoint import SHIPPED, model_run
 
 DEFAULT_TITLE = "From video to a robot under control"
 
@@ -91,8 +92,8 @@ def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
         "command": inputs.command,
         "style": Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # our own file
         "cards": cards([stages[f] for f in _CARDS if f in stages], watched),
-        "times": [(_LABELS[f], s.manifest.wall_s) for f, s in stages.items()],
-        "total_s": sum(s.manifest.wall_s for s in stages.values()),
+        "times": [(_LABELS[f], s.manifest.wall_s) for f, s in stages.items() if s.path != model_run(SHIPPED)],
+        "total_s": sum(s.manifest.wall_s for s in stages.values() if s.path != model_run(SHIPPED)),
         "lineage": sections.lineage(list(stages.values())),
         "curves": sections.curves(stages["pretrain"].path) if "pretrain" in stages else [],
         "fit_curves": sections.curves(stages["calibrate"].path) if "calibrate" in stages else [],

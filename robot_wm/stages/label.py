@@ -27,7 +27,7 @@ from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_extend import extend
 from robot_wm.data.scales import STANDARD_M
 from robot_wm.models.world_model import WorldModel
-from robot_wm.training.checkpoint import ModelFile, load_world_model
+from robot_wm.training.checkpoint import ModelFile, load_world_model, model_run
 
 _BATCH = 256  # frames encoded at a time
 _GROUNDED = "hand_r2"  # what pretraining measured on held-out simulated clips
@@ -67,14 +67,15 @@ def label(config: LabelConfig) -> Path:
     Raises:
         UserError: no such camera, a field of view or distance that cannot be, or a dataset that has such columns.
     """
-    sources = {"data": Path(config.data), "model": Path(config.model)}
+    pretrained = model_run(config.model)
+    sources = {"data": Path(config.data), "model": pretrained}
     with open_run(Path(config.out), "label", config.name, config, sources) as run:
         if run.complete:
             console.say(f"label: already done with the same inputs: {run.path}")
             return run.path
-        artifact(Path(config.model), "model.safetensors", "pretrain")
-        model, described = load_world_model(Path(config.model))
-        hand_r2 = _hand_r2(Path(config.model))
+        artifact(pretrained, "model.safetensors", "pretrain")
+        model, described = load_world_model(pretrained)
+        hand_r2 = _hand_r2(pretrained)
         dataset = LeRobotDataset(dataset_folder(Path(config.data)))
         view = _View(dataset, config)
         if hand_r2 is None:

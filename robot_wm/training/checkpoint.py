@@ -16,6 +16,7 @@ from robot_wm.models.world_model import WorldModel, WorldModelConfig
 
 WEIGHTS = "model.safetensors"
 CONFIG = "model.json"
+SHIPPED = "shipped"  # the name under which the world model that comes with the package is asked for
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class ModelFile:
     model: WorldModelConfig
     scales: Scales
     step_s: float
+
+
+def model_run(name: str) -> Path:
+    """The pretrain run that `model=` names: a path, or `shipped` for the one that comes with the package."""
+    return Path(__file__).resolve().parents[1] / "pretrained" if name == SHIPPED else Path(name)
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
