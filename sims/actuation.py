@@ -79,6 +79,38 @@ def command_space(embodiment: Embodiment, model: mujoco.MjModel, actuators: Sequ
     )
 
 
+def gripper(embodiment: Embodiment, model: mujoco.MjModel, actuators: Sequence[int]) -> int:
+    """Which command opens and closes the embodiment's gripper.
+
+    Raises:
+        UserError: its actuator is not commanded.
+    """
+    commanded = [model.actuator(i).name for i in actuators]
+    if embodiment.gripper not in commanded:
+        raise UserError(
+            f"embodiment {embodiment.name}: gripper {embodiment.gripper!r} is not commanded",
+            f"Actuators that are: {listing(commanded)}",
+        )
+    return commanded.index(embodiment.gripper)
+
+
+def substeps(embodiment: Embodiment, model: mujoco.MjModel) -> int:
+    """Physics steps per control period.
+
+    Raises:
+        UserError: the control rate and the MJCF's timestep do not divide.
+    """
+    exact = 1.0 / (embodiment.control_rate_hz * model.opt.timestep)
+    count = round(exact)
+    if count < 1 or abs(exact - count) > 0.01 * count:
+        raise UserError(
+            f"embodiment {embodiment.name}: control_rate_hz {embodiment.control_rate_hz:g} makes {exact:.2f} physics"
+            f" steps of {model.opt.timestep:g} s",
+            "Choose a rate or a timestep that divide without remainder",
+        )
+    return count
+
+
 def _check(embodiment: Embodiment, model: mujoco.MjModel, index: int) -> None:
     name = model.actuator(index).name or f"number {index}"
     if not model.actuator_ctrllimited[index] or np.ptp(model.actuator_ctrlrange[index]) <= 0:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.embodiment import Camera, Embodiment
 from robot_wm.contracts.errors import UserError
-from sims import actuation
+from sims import actuation, points
+from sims.points import Point
 from sims.render import Renderer, world_to_camera
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -37,13 +38,13 @@ class Simulation:
 
     gripper: int | None = None
     _object_body: int | None = None
-    _second_hand: tuple[str, int] | None = None
+    _second_hand: Point | None = None
 
     def __init__(self, embodiment: Embodiment, model: mujoco.MjModel):
         self.embodiment = embodiment
         self.model = model
         self.data = mujoco.MjData(model)
-        self._substeps = _substeps(embodiment, model)
+        self._substeps = actuation.substeps(embodiment, model)
         self._actuators = actuation.select(embodiment, model)
         self._joints = [int(model.actuator_trnid[i, 0]) for i in self._actuators]
         self._qpos = [int(model.jnt_qposadr[j]) for j in self._joints]
@@ -53,21 +54,16 @@ class Simulation:
         self.proprio_names = tuple([f"{n}_position" for n in names] + [f"{n}_velocity" for n in names])
         self._setup()
         if embodiment.object is not None:
-            self._object_body = _object_body(embodiment, model)
+            self._object_body = points.find_object(embodiment, model)
         if embodiment.second_hand is not None:
-            self._second_hand = _end_effector(model, embodiment.second_hand, "second_hand")
+            self._second_hand = points.find(model, embodiment.second_hand, "second_hand")
         if embodiment.gripper is not None:
-            if embodiment.gripper not in (commanded := [model.actuator(i).name for i in self._actuators]):
-                raise UserError(
-                    f"embodiment {embodiment.name}: gripper {embodiment.gripper!r} is not commanded",
-                    f"Actuators that are: {actuation.listing(commanded)}",
-                )
-            self.gripper = commanded.index(embodiment.gripper)
+            self.gripper = actuation.gripper(embodiment, model, self._actuators)
         self._home_qpos = self._home()
 
     def _setup(self) -> None:
         """What every kind of body needs: the end effector, the camera, room for the last command."""
-        self._end_effector = _end_effector(self.model, self.embodiment.end_effector)
+        self._end_effector = points.find(self.model, self.embodiment.end_effector)
         self.camera = self.embodiment.camera
         self._renderer = Renderer(self.model, self.camera)
         self._reference_U = np.zeros(self.command.dim)
@@ -180,11 +176,9 @@ class Simulation:
 
         Damped least squares (Wampler 1986).
         """
-        kind, index = self._end_effector
-        fill = mujoco.mj_jacSite if kind == "site" else mujoco.mj_jacBody
         jacobian, (low, high) = np.zeros((3, self.model.nv)), self.joint_limits()
         for _ in range(_POSE_ITERATIONS):
-            fill(self.model, self.data, jacobian, None, index)
+            self._end_effector.fill_jacobian(self.model, self.data, jacobian)
             moved = jacobian[:, self._qvel]
             way = place_m - self.end_effector()
             turn = moved.T @ np.linalg.solve(moved @ moved.T + _DAMPING_M**2 * np.eye(3), way)
@@ -266,11 +260,11 @@ class Simulation:
 
     def _points(self, data: mujoco.MjData) -> NDArray[np.float64]:
         """The end effector; where there are such, the object and the second hand [m], (P, 3)."""
-        found = [_place(data, self._end_effector)]
+        found = [self._end_effector.place(data)]
         if self._object_body is not None:
             found.append(data.xpos[self._object_body])
         if self._second_hand is not None:
-            found.append(_place(data, self._second_hand))
+            found.append(self._second_hand.place(data))
         return np.stack(found)
 
     def _workers(self) -> list[mujoco.MjData]:
@@ -302,45 +296,3 @@ class Simulation:
         if home:
             qpos[self._qpos] = home
         return qpos
-
-
-def _substeps(embodiment: Embodiment, model: mujoco.MjModel) -> int:
-    """Physics steps per control period."""
-    exact = 1.0 / (embodiment.control_rate_hz * model.opt.timestep)
-    count = round(exact)
-    if count < 1 or abs(exact - count) > 0.01 * count:
-        raise UserError(
-            f"embodiment {embodiment.name}: control_rate_hz {embodiment.control_rate_hz:g} makes {exact:.2f} physics"
-            f" steps of {model.opt.timestep:g} s",
-            "Choose a rate or a timestep that divide without remainder",
-        )
-    return count
-
-
-def _place(data: mujoco.MjData, named: tuple[str, int]) -> NDArray[np.float64]:
-    kind, index = named
-    return (data.site_xpos if kind == "site" else data.xpos)[index]
-
-
-def _object_body(embodiment: Embodiment, model: mujoco.MjModel) -> int:
-    free = [int(model.jnt_bodyid[j]) for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
-    for body in free:
-        if model.body(body).name == embodiment.object:
-            return body
-    raise UserError(
-        f"embodiment {embodiment.name}: object {embodiment.object!r} is no body of the MJCF with a free joint",
-        f"Bodies with one: {actuation.listing([model.body(b).name for b in free])}",
-    )
-
-
-def _end_effector(model: mujoco.MjModel, name: str, key: str = "end_effector") -> tuple[str, int]:
-    sites = [model.site(i).name for i in range(model.nsite)]
-    bodies = [model.body(i).name for i in range(1, model.nbody)]
-    if name in sites:
-        return "site", sites.index(name)
-    if name in bodies:
-        return "body", bodies.index(name) + 1
-    raise UserError(
-        f"{key} {name!r} is neither a site nor a body of the MJCF",
-        f"Sites: {actuation.listing(sites)}; bodies: {actuation.listing(bodies)}",
-    )
