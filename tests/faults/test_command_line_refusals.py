@@ -18,7 +18,7 @@ import torch
 from deploy import cli, compose
 from robot_wm.contracts import files
 from robot_wm.contracts.config import from_mapping
-from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
+from robot_wm.contracts.dataset import ACTION, HAND, STATE, Feature, image_key
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.run import MANIFEST, open_run, read_run
 from robot_wm.data import video
@@ -146,11 +146,13 @@ def write_log(path: Path) -> None:
         image_key("front"): Feature("video", (64, 64, 3)),
         STATE: Feature("float32", (4,)),
         ACTION: Feature("float32", (2,), ("left", "right")),
+        HAND: Feature("float32", (3,), ("x", "y", "z")),
     }
     rng = np.random.default_rng(0)
     with LeRobotWriter(path, 20.0, features) as writer:
         for _ in range(EPISODES):
             columns = {STATE: rng.normal(size=(LENGTH, 4)), ACTION: rng.uniform(-1, 1, (LENGTH, 2))}
+            columns[HAND] = rng.normal(size=(LENGTH, 3))
             writer.add_episode(columns, {image_key("front"): film(LENGTH)})
 
 
@@ -305,7 +307,12 @@ def test_nan_in_a_log(workshop: Workshop, key: str) -> None:
     words = (f"{key} of episode 1 is not finite at row 5",)
     workshop.assert_refused("calibrate", CRANE, "data=log", f"model={workshop.only('pretrain')}", words=words)
     workshop.assert_refused("export", f"calibration={workshop.only('calibrate')}", "data=log", words=words)
-    workshop.assert_refused("pretrain", "data=[log]", words=words)
+
+
+def test_nan_in_a_position_that_pretraining_reads(workshop: Workshop) -> None:
+    """It reads neither state nor action; what is unknown is a column that is missing."""
+    put_nan(workshop.folder / "log", HAND)
+    workshop.assert_refused("pretrain", "data=[log]", words=(f"{HAND} of episode 1 is not finite at row 5",))
 
 
 def test_nan_in_a_log_that_is_replayed(workshop: Workshop) -> None:
