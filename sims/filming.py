@@ -16,6 +16,7 @@ from sims.recording import FOCAL_FEATURE, image_feature
 from sims.render import focal, world_to_camera
 from sims.scenes import Scene, sample
 from sims.sheet import draw
+from sims.stability import has_diverged
 from sims.tools import GRIPPER
 from sims.viewpoints import NAMES
 
@@ -129,8 +130,7 @@ def play(scene: Scene, rng: np.random.Generator, frames: int, step_s: float) -> 
             control[servos] = inverse.joints
             mujoco.mj_step(model, data, nstep=substeps)
         mujoco.mj_kinematics(model, data)
-        diverged = data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number > 0  # MuJoCo has then reset the state
-        if diverged or np.linalg.norm(hand - target_m) > _LOST_M:
+        if has_diverged(data) or np.linalg.norm(hand - target_m) > _LOST_M:
             return None
     return Take(watch.qpos_FQ, watch.columns)
 

@@ -13,11 +13,10 @@ from robot_wm.contracts.errors import UserError
 from sims import actuation, points
 from sims.points import Point
 from sims.render import Renderer, world_to_camera
+from sims.stability import has_diverged
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
-_WARNING = mujoco.mjtWarning  # MuJoCo starts over at each of these three, and forgets the others
-_UNSTABLE = [int(w) for w in (_WARNING.mjWARN_BADQPOS, _WARNING.mjWARN_BADQVEL, _WARNING.mjWARN_BADQACC)]
 _PERTURBATION = {mujoco.mjtJoint.mjJNT_HINGE: 0.05, mujoco.mjtJoint.mjJNT_SLIDE: 0.01}  # rad, m
 _OBJECT_M = 0.03  # how far a reset moves the object along x and y
 _POSE_ITERATIONS, _DAMPING_M, _MOST_TURN = 60, 0.05, 0.25  # of inverse kinematics
@@ -114,7 +113,7 @@ class Simulation:
         self.data.ctrl[self._actuators] = applied_U
         mujoco.mj_step(self.model, self.data, nstep=self._substeps - late)
         mujoco.mj_kinematics(self.model, self.data)  # mj_step leaves body positions one substep behind the joints
-        if self.data.warning.number[_UNSTABLE].any():
+        if has_diverged(self.data):
             raise UserError(
                 f"the simulation of {self.embodiment.name} became unstable after {self.data.time:.2f} s",
                 "Lower safety.max_step, the actuators' gains or the MJCF's timestep, or add damping",

@@ -1,11 +1,13 @@
 """A user's own MJCF behind the command interface."""
 
+import mujoco
 import numpy as np
 import pytest
 
 from robot_wm.contracts.embodiment import Camera
 from sims import robots
 from sims.render import world_to_camera
+from sims.stability import has_diverged
 from tests.small_bodies import planar_arm
 
 INTERFACES = ("joint_position", "joint_velocity", "joint_torque")
@@ -122,3 +124,12 @@ def test_a_command_that_is_not_finite_never_reaches_the_physics(arm):
     with pytest.raises(ValueError, match="finite"):
         arm.step(np.array([np.nan, 0.0]))
     np.testing.assert_array_equal(arm.state(), state)
+
+
+@pytest.mark.parametrize("field", ["qpos", "qvel", "qfrc_applied"])
+def test_divergence_shows_wherever_it_begins(arm, field):
+    mujoco.mj_step(arm.model, arm.data)
+    assert not has_diverged(arm.data)
+    getattr(arm.data, field)[0] = np.nan
+    mujoco.mj_step(arm.model, arm.data)
+    assert has_diverged(arm.data) and np.isfinite(arm.data.qpos).all()
