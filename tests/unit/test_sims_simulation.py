@@ -127,7 +127,8 @@ def test_a_command_that_is_not_finite_never_reaches_the_physics(arm):
 
 
 @pytest.mark.parametrize("field", ["qpos", "qvel", "qfrc_applied"])
-def test_divergence_shows_wherever_it_begins(arm, field):
+def test_divergence_shows_wherever_it_begins(arm, field, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes MUJOCO_LOG.TXT where it runs
     mujoco.mj_step(arm.model, arm.data)
     assert not has_diverged(arm.data)
     getattr(arm.data, field)[0] = np.nan
