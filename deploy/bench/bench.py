@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "data": ("deploy.bench.data", "data"),
     "data-wait": ("deploy.bench.data_wait", "data_wait"),
     "flow": ("deploy.bench.flow", "flow_quality"),
+    "world-model": ("deploy.bench.world_model", "world_model"),
     "calibration": ("deploy.bench.calibration", "calibration"),
 }
 
