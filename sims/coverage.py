@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.contracts.dataset import HAND, OBJECT
+from robot_wm.data.lerobot import LeRobotDataset
 from sims.behaviours import workspace
 from sims.simulation import Simulation
 
@@ -46,12 +49,29 @@ def measure(
     """
     low, high = np.percentile(places_M3, (1, 99), axis=0)
     width = (high - low).max() / _CELLS
+    low -= np.maximum(width - (high - low), 0.0) / 2  # the plane of a flat workspace runs through the middle of a cell
     cells, counts = np.unique(_cells(places_M3 - low, width), axis=0, return_counts=True)
     possible = {tuple(cell) for cell in cells[counts >= _LEAST]}
     visited = {tuple(cell) for hand in hands for cell in _cells(hand - low, width)}
     steps = [np.linalg.norm(np.diff(thing[::every], axis=0), axis=-1) > _MOVED_M for thing in objects]
     moves = float(np.concatenate(steps).mean()) if steps else None
     return Coverage(moves, len(possible & visited) / max(len(possible), 1))
+
+
+def of_log(path: Path, simulation: Simulation) -> Coverage | None:
+    """Coverage of a body's log; None where its camera moves along, in whose frame the positions are.
+
+    Args:
+        path: the dataset.
+        simulation: the body, just reset.
+    """
+    model, camera = simulation.model, simulation.camera
+    if camera.position_m is None and model.body_weldid[model.camera(camera.name).bodyid[0]] != 0:
+        return None
+    log, keys = LeRobotDataset(path), (HAND, OBJECT) if simulation.has_object else (HAND,)
+    episodes = [log.columns(episode, keys) for episode in range(log.num_episodes)]
+    hands, things = ([columns[key] for columns in episodes if key in columns] for key in (HAND, OBJECT))
+    return measure(hands, things, places(simulation), simulation.command.frame_skip)
 
 
 def places(simulation: Simulation) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run
 from robot_wm.data.lerobot_files import Format, Row
 from robot_wm.data.lerobot_shards import LeRobotShards
-from sims import gl, robots
+from sims import coverage, gl, robots
 from sims.filming import SceneVideo
 from sims.recording import BodyLog
 from sims.render import drawn
@@ -89,7 +89,7 @@ def record(config: RecordConfig) -> Path:
         if config.shard is not None:
             console.say(f"part {config.shard} of {config.shards} stands in {run.path}; without shard= all are gathered")
             return run.path
-        metrics = {**_coverage(shards.close()), **pace}
+        metrics = {**_travel(shards.close()), **recorder.coverage(shards.path), **pace}
         console.say(f"recorded {metrics['frames']:,} frames: {run.path}")
         digest = config.embodiment.digest() if config.embodiment else None
         run.finish(outputs=["dataset"], metrics=metrics, embodiment_sha256=digest)
@@ -117,6 +117,15 @@ class Recorder:
         """Load a body's meshes into OpenGL, which takes as long as dozens of frames."""
         if isinstance(self._source, BodyLog):
             self._source.simulation.frame()
+
+    def coverage(self, path: Path) -> dict[str, float]:
+        """What a body's log shows of what matters, said and as metrics."""
+        found = coverage.of_log(path, self._source.simulation) if isinstance(self._source, BodyLog) else None
+        if found is None:
+            return {}
+        console.say(str(found))
+        shares = {"workspace_share": found.workspace, "object_moves_share": found.object_moves}
+        return {name: round(share, 4) for name, share in shares.items() if share is not None}
 
     def record(self, shards: LeRobotShards, number: int) -> "Work":
         """Write one shard of it."""
@@ -210,8 +219,8 @@ def _record_shard(number: int) -> Work:
     return recorder.record(shards, number)
 
 
-def _coverage(rows: Sequence[Row]) -> dict[str, Any]:
-    """What the recording shows, over all its episodes."""
+def _travel(rows: Sequence[Row]) -> dict[str, Any]:
+    """How far things got within episodes, over all of them."""
     spans_m = {key: _spans_m(rows, key) for key in (HAND, OBJECT) if f"stats/{key}/max" in rows[0]}
     return {
         "frames": rows[-1]["dataset_to_index"],

@@ -92,7 +92,10 @@ def test_calibration_log_has_exactly_the_transitions_asked_for(tmp_path):
     assert dataset.info.fps == body.control_rate_hz
     assert dataset.info.features[STATE].names[0] == "shoulder_position"
     assert np.abs(np.diff(dataset.columns(0)[ACTION], axis=0)).max() <= body.safety.max_step + 1e-6
-    assert read_run(path).embodiment_sha256 == body.digest()
+    run = read_run(path)
+    assert run.embodiment_sha256 == body.digest()
+    assert 0 < run.metrics["workspace_share"] < 0.5  # so short a log has not been everywhere
+    assert "object_moves_share" not in run.metrics
 
 
 def test_rows_pair_what_was_seen_with_the_command_sent_next(tmp_path):
