@@ -29,7 +29,7 @@ class FitConfig:
         learning_rate: of adapter and proprio head.
         dynamics_learning_rate: of the dynamics; 0 keeps them as pretrained.
         encoder_learning_rate: of the encoder, in a first phase of `encoder_steps` steps of `encoder_batch` windows.
-        encoder_steps: 0 leaves the encoder as pretrained, which does better below about 200 transitions.
+        encoder_steps: 0 leaves the encoder as pretrained.
         weight_decay: of AdamW.
         noise: standard deviation added to latents.
         label: weight of agreement with the labeler in the first quarter of the steps (0.05 of it later).
@@ -42,7 +42,7 @@ class FitConfig:
     learning_rate: float = 2e-3
     dynamics_learning_rate: float = 5e-4
     encoder_learning_rate: float = 2e-4
-    encoder_steps: int = 200
+    encoder_steps: int = 0
     encoder_batch: int = 24
     weight_decay: float = 0.05
     noise: float = 0.05

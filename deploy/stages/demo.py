@@ -22,6 +22,7 @@ from robot_wm.training.checkpoint import SHIPPED, model_run
 from sims.stages.record import RecordConfig, record
 
 REPORT = "report.html"
+_PRETRAINING = ("record", "ingest", "pretrain")  # what a video of the user's own is worth
 
 
 class Stage(NamedTuple):
@@ -112,6 +113,8 @@ def demo(config: DemoConfig) -> Path:
     if config.video and not Path(config.video).expanduser().exists():
         raise UserError(f"video {config.video} does not exist", "Give a video file, a folder of them, or a dataset")
     started_s = time.monotonic()
+    if not config.video:  # the world model that comes with the package has seen a hundred times as much
+        values = {step: given for step, given in values.items() if step not in _PRETRAINING}
     runs = _run(values)
     with open_run(Path(config.out), "demo", config.name, config, runs) as run:
         if not run.complete:
@@ -126,8 +129,8 @@ def demo(config: DemoConfig) -> Path:
 
 
 def _values(config: DemoConfig) -> dict[str, dict[str, Any]]:
-    """The values of every step that this demo has."""
-    values = {
+    """The values of every step."""
+    return {
         "record": config.record,
         "ingest": {**config.ingest, "data": str(Path(config.video or "").expanduser())},
         "pretrain": config.pretrain,
@@ -138,10 +141,6 @@ def _values(config: DemoConfig) -> dict[str, dict[str, Any]]:
         "export_scratch": config.export,
         "evaluate": config.evaluate,
     }
-    if not config.video:  # the world model that comes with the package has seen a hundred times as much
-        for step in ("record", "ingest", "pretrain"):
-            del values[step]
-    return values
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
