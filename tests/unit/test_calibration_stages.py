@@ -1,5 +1,6 @@
 """identify, camera, board and excite as stages: from a dataset and a yaml to a run folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -16,10 +17,11 @@ from calibration.sysid import FitConfig
 from deploy.bench import drawn_board
 from robot_wm.contracts import files
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
-from robot_wm.contracts.embodiment import Camera, Embodiment, Mjcf, Safety
+from robot_wm.contracts.embodiment import Camera, Embodiment, Mjcf, Safety, Servos
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
 from robot_wm.data.lerobot_writer import LeRobotWriter
+from sims import models
 from tests.swinging_arm import JOINTS, MJCF, chosen, record
 
 WRIST = """
@@ -128,3 +130,35 @@ def test_camera_is_placed_from_a_log_of_the_board_on_the_hand(tmp_path: Path) ->
     np.testing.assert_allclose(placed.camera("front").pos, T_world_cam[:3, 3], atol=2e-3)
     assert read_run(run, "camera").metrics["error_px"] < 0.4
     assert (run / "overlay.png").stat().st_size > 10_000
+
+
+BARE = """
+<mujoco model="bare"><compiler angle="radian"/><option timestep="0.004"/><worldbody>
+  <body name="base" pos="0 0 1"><freejoint/><geom size="0.1" mass="5"/>
+    <body name="upper" pos="0 0 -0.1">
+      <joint name="shoulder" axis="0 1 0" range="-2 2" damping="0.3" armature="0.03"/>
+      <geom type="capsule" fromto="0 0 0 0 0 -0.25" size="0.025" density="700"/><site name="tip" pos="0 0 -0.25"/>
+    </body>
+  </body></worldbody>
+  <actuator><motor name="shoulder" joint="shoulder"/></actuator></mujoco>
+"""
+
+
+def test_identify_takes_a_changed_model_as_it_is_simulated(tmp_path: Path) -> None:
+    """A base held, servos added: neither is in the file."""
+    arm = body(tmp_path / "bare.xml", BARE, "tip", identifiable={"damping": (0.1, 10.0)})
+    arm = replace(arm, mjcf=replace(arm.mjcf, fixed_base=True, servos=Servos(frequency_hz=2.0)))
+    hidden = models.read(arm.mjcf, arm.interface)
+    hidden.joint("shoulder").damping = [0.9, 0.0, 0.0]
+    model = hidden.compile()
+    data, time_s, position = mujoco.MjData(model), np.arange(375) / 125, []
+    command = 0.5 * np.sin(2 * np.pi * 0.9 * time_s * np.clip(time_s, 0, 1))[:, None]
+    for row in command:
+        position.append(data.qpos.copy())
+        data.ctrl[:] = row
+        mujoco.mj_step(model, data, nstep=2)
+    log = dataset(tmp_path / "log", ("shoulder",), np.array(position), command)
+    run = identify_body(IdentifyConfig(arm, str(log), fit=FitConfig(starts=1), out=str(tmp_path / "runs")))
+    found = files.read_json(run / "identified.json")["parameters"]
+    assert found["damping:shoulder"]["value"] == pytest.approx(0.9, rel=0.02)
+    assert mujoco.MjModel.from_xml_path(str(run / "identified.xml")).nq == 1
