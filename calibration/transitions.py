@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE, image_key
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.pack import PackSpec, build_pack
+
+_MOVED = 0.1  # of its span in the log: a joint that went further within an episode was moving
+_SAME = 6  # of 255: compression makes a still picture flicker so much
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,12 @@ def load_transitions(
     """Read the first `limit` labelled transitions of a LeRobot dataset.
 
     Raises:
-        UserError: a feature is missing or has another size or order than the body's, another rate, NaN, or too
-            little data.
+        UserError: a feature is missing or has another size or order than the body's, another rate, NaN, too little
+            data, or pictures that never change.
     """
     log = LeRobotDataset(dataset)
     _check(log, embodiment, command, proprio_names, dataset)
-    pack = build_pack(dataset, PackSpec(size, 1 / log.info.fps), cache, embodiment.camera.name)
+    pack = build_pack(dataset, PackSpec(size, 1 / log.info.fps, columns=(ACTION, STATE)), cache, embodiment.camera.name)
     keep = limit * command.frame_skip + np.arange(len(pack.starts) - 1) + 1  # one closing row per episode started
     rows = np.arange(len(pack.episode_F)) < keep[pack.episode_F]
     actions = np.asarray(pack.columns[ACTION], np.float64).reshape(len(rows), -1)[rows]
@@ -76,7 +80,31 @@ def load_transitions(
     )
     if transitions.count < 20:
         raise UserError(f"{dataset} holds {transitions.count} transitions", "Record at least 20 (a few seconds)")
+    _refuse_blind(transitions, embodiment.camera.name, dataset)
     return transitions
+
+
+def blind_episodes(transitions: Transitions) -> list[int]:
+    """Episodes in which the robot moves and the picture does not: the camera was unplugged, covered or stuck."""
+    spans_P, found = np.ptp(transitions.proprio_FP, axis=0), []
+    for episode in np.unique(transitions.episode_F):
+        rows = transitions.episode_F == episode
+        moved = (np.ptp(transitions.proprio_FP[rows], axis=0) > _MOVED * spans_P).any()
+        if moved and np.ptp(transitions.frames_FYXC[rows], axis=0).max() <= _SAME:
+            found.append(int(episode))
+    return found
+
+
+def _refuse_blind(transitions: Transitions, camera: str, dataset: Path) -> None:
+    blind, count = blind_episodes(transitions), len(np.unique(transitions.episode_F))
+    if not blind:
+        return
+    problem = f"{dataset}: the pictures of {camera!r} never change while the robot moves"
+    remedy = "Check the camera and its cable, and record again"
+    if len(blind) == count:
+        raise UserError(problem, remedy)
+    first = ", ".join(map(str, blind[:4])) + (", …" if len(blind) > 4 else "")
+    console.say(f"warning: {problem} in {len(blind)} of {count} episodes ({first}). {remedy}")
 
 
 def _chunks(

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +141,8 @@ def film(length: int) -> np.ndarray:
     return np.stack([np.roll(noise, 2 * shift, axis=0) for shift in range(length)])
 
 
-def write_log(path: Path) -> None:
+def write_log(path: Path, still: Collection[int] = ()) -> None:
+    """A body's log; in the episodes named the picture stands still."""
     features = {
         image_key("front"): Feature("video", (64, 64, 3)),
         STATE: Feature("float32", (4,)),
@@ -150,10 +151,13 @@ def write_log(path: Path) -> None:
     }
     rng = np.random.default_rng(0)
     with LeRobotWriter(path, 20.0, features) as writer:
-        for _ in range(EPISODES):
+        for episode in range(EPISODES):
             columns = {STATE: rng.normal(size=(LENGTH, 4)), ACTION: rng.uniform(-1, 1, (LENGTH, 2))}
             columns[HAND] = rng.normal(size=(LENGTH, 3))
-            writer.add_episode(columns, {image_key("front"): film(LENGTH)})
+            frames = film(LENGTH)
+            writer.add_episode(
+                columns, {image_key("front"): frames[np.zeros(LENGTH, int)] if episode in still else frames}
+            )
 
 
 def write_models(body: Embodiment) -> None:
@@ -313,6 +317,13 @@ def test_nan_in_a_position_that_pretraining_reads(workshop: Workshop) -> None:
     """It reads neither state nor action; what is unknown is a column that is missing."""
     put_nan(workshop.folder / "log", HAND)
     workshop.assert_refused("pretrain", "data=[log]", words=(f"{HAND} of episode 1 is not finite at row 5",))
+
+
+def test_camera_that_was_unplugged(workshop: Workshop) -> None:
+    write_log(workshop.folder / "still", still=range(EPISODES))
+    words = ("'front' never change while the robot moves", "Check the camera")
+    model = f"model={workshop.only('pretrain')}"
+    workshop.assert_refused("calibrate", CRANE, "data=still", model, words=words)
 
 
 def test_nan_in_a_log_that_is_replayed(workshop: Workshop) -> None:
