@@ -29,8 +29,8 @@ class ResidualConv(nn.Module):
             nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
             nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
         )  # fmt: skip
-        nn.init.zeros_(self.inner[-1].weight)
-        nn.init.zeros_(self.inner[-1].bias)
+        for parameter in self.inner[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         return x_BCYX + self.inner(x_BCYX)
