@@ -1,6 +1,6 @@
 # Every target starts from nothing: it makes .venv and installs what it needs first.
-#   make demo              video of simulated arms → world model → Fetch under control → one HTML report
-#   make demo VIDEO=path   the same, with your own video (a file, a folder, or a LeRobot dataset) in the pretraining set
+#   make demo              shipped world model → Fetch calibrated and under control → one HTML report
+#   make demo VIDEO=path   the same, after pretraining on your own video (a file, a folder, or a LeRobot dataset)
 SHELL  := /bin/bash
 PYTHON ?= python3
 VENV   ?= .venv
@@ -22,7 +22,7 @@ help: ## what there is
 
 setup: $(GL) ## virtual environment, packages, GL backend
 
-demo: $(GL) ## the whole path on 2 cores in about 10 minutes; VIDEO=path adds your own video
+demo: $(GL) ## the path on 2 cores in about 5 minutes; VIDEO=path pretrains on your own video first
 	$(BIN)/robot-wm demo $${VIDEO:+"video=$$VIDEO"} $(ARGS)
 
 test: $(GL) ## the whole suite
