@@ -75,12 +75,17 @@ class Workshop:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]):
         self.folder, self._capsys = folder, capsys
 
-    def assert_refused(self, *arguments: str, words: tuple[str, ...], left: tuple[str, ...] = ()) -> None:
-        """Run a command that must be refused, with its reason in `words`, leaving no run but `left` (stages)."""
+    def assert_refused(
+        self, *arguments: str, words: tuple[str, ...], left: tuple[str, ...] = (), note: str | None = None
+    ) -> None:
+        """Run a command that must be refused, with its reason in `words`, leaving no run but `left` (stages).
+
+        `note` begins the one line that it may say before.
+        """
         before = self.runs()
         code = cli.main([*arguments, "--config-dir", "mine"])
         captured = self._capsys.readouterr()
-        check_refusal(code, captured.out, captured.err, words)
+        check_refusal(code, captured.out, captured.err, words, note)
         new = self.runs() - before
         assert {run.parent.name for run in new} == set(left), new
         assert not any((run / MANIFEST).exists() for run in new)
@@ -93,7 +98,7 @@ class Workshop:
         return f"runs/{stage}/{found.name}"
 
 
-def check_refusal(code: int, out: str, err: str, words: tuple[str, ...]) -> None:
+def check_refusal(code: int, out: str, err: str, words: tuple[str, ...], note: str | None = None) -> None:
     assert code == 2, err
     assert out == ""
     assert "Traceback" not in err
@@ -101,6 +106,8 @@ def check_refusal(code: int, out: str, err: str, words: tuple[str, ...]) -> None
     assert lines[-1].startswith("error: ")
     assert sum(line.startswith("error: ") for line in lines) == 1
     rest = [line for line in lines[:-1] if not PROGRESS.search(line) and line.strip()]
+    if note is not None:
+        assert rest.pop(0).startswith(note)
     assert rest == [], "nothing but progress comes before it"
     for word in words:
         assert word in lines[-1]
@@ -401,7 +408,8 @@ def test_disk_full_at_the_manifest(workshop: Workshop, monkeypatch: pytest.Monke
 
     label = ("label", "data=log", f"model={workshop.only('pretrain')}")
     monkeypatch.setattr(files, "write_atomic", full)
-    workshop.assert_refused(*label, words=("disk full while writing", MANIFEST, "Free some space"), left=("label",))
+    words = ("disk full while writing", MANIFEST, "Free some space")
+    workshop.assert_refused(*label, words=words, left=("label",), note="no end-effector motion")
     monkeypatch.setattr(files, "write_atomic", write)
     resumable = workshop.only("label")
     assert cli.main([*label]) == 0

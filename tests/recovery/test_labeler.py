@@ -26,7 +26,8 @@ def _r2(pack: Pack, loss: LossConfig, folder: Path) -> float:
     model = WorldModel(MODEL)
     clips, validation = split_clips([pack], TRAINING.clip_frames, "cpu", 0.2, 0)
     train(model, clips, validation, TRAINING, loss, folder, 0, lambda **_: None)
-    settle_normalization(model.encoder, clips.frames.split(128))
+    generator = torch.Generator().manual_seed(0)
+    settle_normalization(model.encoder, (clips.batch(32, generator).frames_BTYXC.flatten(0, 1) for _ in range(10)))
     test = make_pack(40, 6, seed=9, with_state=True)
     with torch.no_grad():
         z = model.encode(torch.from_numpy(test.frames_FYXC).unflatten(0, (40, 6)))
