@@ -26,9 +26,9 @@ def hashes(frames: np.ndarray) -> list[str]:
     return [hashlib.md5(np.ascontiguousarray(image)).hexdigest() for image in frames]
 
 
-def check_at_random(path: Path, expected: list[str]) -> None:
+def check_at_random(path: Path, expected: list[str], every: int = 1) -> None:
     """Read frames by their own time alone, in a shuffled order."""
-    for index in np.random.default_rng(0).permutation(len(expected)):
+    for index in np.random.default_rng(0).permutation(len(expected))[::every]:
         assert hashes(video.decode_at(path, np.array([index / 30]))) == [expected[index]]
 
 
@@ -38,7 +38,7 @@ def test_av1_clip(real_data: Path) -> None:
     expected = hashes_of_ffmpeg(path)
     assert len(expected) == 425
     assert hashes(video.decode(path)) == expected
-    check_at_random(path, expected)
+    check_at_random(path, expected, every=4)
 
 
 def check_episode(dataset: LeRobotDataset, episode: int, every: int = 1) -> None:
