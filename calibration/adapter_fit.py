@@ -37,7 +37,7 @@ class FitConfig:
     """
 
     steps: int = 1000
-    batch: int = 128
+    batch: int = 64
     rollout_steps: int = 4
     learning_rate: float = 2e-3
     dynamics_learning_rate: float = 5e-4
