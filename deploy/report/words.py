@@ -54,8 +54,7 @@ STAGES = {
     "pretrain": (
         "Learn how things move",
         "The model learns to turn each image into a list of numbers, to say in a few numbers what changed from one "
-        "image to the next, and to predict the list that follows. In the picture, yellow marks what moved between "
-        "the left image and the right one.",
+        "image to the next, and to predict the list that follows.",
     ),
     "calibrate": (
         "Meet the robot",
