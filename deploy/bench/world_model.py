@@ -12,7 +12,7 @@ from deploy.bench.result import Row
 from robot_wm.contracts.dataset import HAND, OBJECT
 from robot_wm.data.pack import POSITIONS, Pack, PackSpec, build_pack
 from robot_wm.data.scales import positions
-from robot_wm.evaluation.probes import fit_probe, judge
+from robot_wm.evaluation.probes import Probe, fit_probe, judge
 from robot_wm.models.world_model import WorldModel
 from robot_wm.training.checkpoint import SHIPPED, load_world_model, model_run
 from sims.stages.record import RecordConfig, record
@@ -53,7 +53,16 @@ def world_model(config: BenchConfig) -> list[Row]:
     spec = PackSpec(model.config.encoder.size, described.step_s, model.config.flow_cells, POSITIONS)
     clips = _encode(model, build_pack(run / "dataset", spec, Path(config.out) / ".cache"))
     fitted, judged = clips.half(False), clips.half(True)
-    return [*_probes(fitted, judged), *_actions(fitted, judged), *_ties(model, judged), *_ahead(model, fitted, judged)]
+    places = {
+        name: fit_probe(fitted.z_ETD.flatten(0, 1), getattr(fitted, f"{name}_ET3").flatten(0, 1))
+        for name in ("hand", "object")
+    }
+    return [
+        *_probes(places, judged),
+        *_actions(fitted, judged),
+        *_ties(model, judged),
+        *_ahead(model, places, judged),
+    ]
 
 
 @torch.no_grad()
@@ -67,12 +76,10 @@ def _encode(model: WorldModel, pack: Pack) -> Clips:
     return Clips(z_ETD, action, clips(positions(pack, HAND)), clips(positions(pack, OBJECT)), moments)
 
 
-def _probes(fitted: Clips, judged: Clips) -> list[Row]:
+def _probes(places: dict[str, Probe], judged: Clips) -> list[Row]:
     rows = []
-    for name in ("hand", "object"):
-        target = f"{name}_ET3"
-        probe = fit_probe(fitted.z_ETD.flatten(0, 1), getattr(fitted, target).flatten(0, 1))
-        found = judge(probe(judged.z_ETD.flatten(0, 1)), getattr(judged, target).flatten(0, 1))
+    for name, probe in places.items():
+        found = judge(probe(judged.z_ETD.flatten(0, 1)), getattr(judged, f"{name}_ET3").flatten(0, 1))
         num = judged.z_ETD.shape[0]
         rows.append(Row(f"linear probe of the latent, {name}: R²", found.r2, n=num, target=0.95, better="higher"))
         rows += [Row(f"the same along {axis}: R²", r2, n=num) for axis, r2 in zip("xyz", found.r2_K, strict=True)]
@@ -117,13 +124,12 @@ def _ties(model: WorldModel, judged: Clips) -> list[Row]:
 
 
 @torch.no_grad()
-def _ahead(model: WorldModel, fitted: Clips, judged: Clips) -> list[Row]:
+def _ahead(model: WorldModel, places: dict[str, Probe], judged: Clips) -> list[Row]:
     """Predictions with inferred latent actions, read by the probes; copying is read the same way."""
     start = model.config.history - 1
     predicted = model.rollout(model.histories(judged.z_ETD)[:, start], judged.action_ETA[:, start : start + _AHEAD[-1]])
     rows = []
-    for name in ("hand", "object"):
-        probe = fit_probe(fitted.z_ETD.flatten(0, 1), getattr(fitted, f"{name}_ET3").flatten(0, 1))
+    for name, probe in places.items():
         truth = getattr(judged, f"{name}_ET3")
         for steps in _AHEAD:
             moved = (truth[:, start + steps] - truth[:, start]).norm(dim=-1) > _MOVED  # false where one is unknown

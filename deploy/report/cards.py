@@ -17,7 +17,7 @@ from robot_wm.contracts.run import dataset_folder
 from robot_wm.data import flow
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.evaluation.results import read_evaluation
-from robot_wm.training.checkpoint import SHIPPED
+from robot_wm.training.checkpoint import SHIPPED, model_run
 
 _TILE = 96  # pixels of one frame in a card's picture
 _AHEAD_S = 0.4  # time between the two images whose difference is shown
@@ -60,7 +60,7 @@ def _learn(stage: Stage, watched: Path | None) -> tuple[list[str], Picture | Non
     parameters = stage.manifest.metrics.get("parameters")
     if isinstance(parameters, int):
         facts.append(f"{parameters / 1e6:.1f} million parameters")
-    if stage.manifest.name == SHIPPED:
+    if stage.path == model_run(SHIPPED):
         facts.append(f"came with the package, trained on {stage.manifest.machine}")
     if watched is None:
         return facts, None
@@ -136,7 +136,9 @@ def _what_moved(dataset: LeRobotDataset, shown: int = 2) -> Picture | None:
         return None
     best = sorted(found, key=lambda pair: -pair[0])[:shown]
     tiles = [frame for _, frames in best for frame in frames]
-    return picture(mosaic(tiles, 3), "In each row: an image, a map of where the picture moves (yellow: most), and a later image.")
+    return picture(
+        mosaic(tiles, 3), "In each row: an image, a map of where the picture moves (yellow: most), and a later image."
+    )
 
 
 def _ahead(dataset: LeRobotDataset) -> int:

@@ -87,13 +87,15 @@ def write_report(path: Path, inputs: ReportInputs) -> Path:
 def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
     watched = inputs.record or inputs.ingest
     evaluation = read_evaluation(stages["evaluate"].path) if "evaluate" in stages else None
+    shipped = model_run(SHIPPED)  # its time was spent elsewhere
+    times = [(_LABELS[f], s.manifest.wall_s) for f, s in stages.items() if s.path != shipped]
     context: dict[str, Any] = {
         "title": inputs.title,
         "command": inputs.command,
         "style": Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # our own file
         "cards": cards([stages[f] for f in _CARDS if f in stages], watched),
-        "times": [(_LABELS[f], s.manifest.wall_s) for f, s in stages.items() if s.path != model_run(SHIPPED)],
-        "total_s": sum(s.manifest.wall_s for s in stages.values() if s.path != model_run(SHIPPED)),
+        "times": times,
+        "total_s": sum(wall_s for _, wall_s in times),
         "lineage": sections.lineage(list(stages.values())),
         "curves": sections.curves(stages["pretrain"].path) if "pretrain" in stages else [],
         "fit_curves": sections.curves(stages["calibrate"].path) if "calibrate" in stages else [],
