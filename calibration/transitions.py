@@ -67,15 +67,17 @@ def load_transitions(
     log = LeRobotDataset(dataset)
     _check(log, embodiment, command, proprio_names, dataset)
     pack = build_pack(dataset, PackSpec(size, 1 / log.info.fps, columns=(ACTION, STATE)), cache, embodiment.camera.name)
+    episode = np.asarray(pack.episode_F)
+    actions = np.asarray(pack.columns[ACTION], np.float64).reshape(len(episode), -1)
+    shown = as_shown(actions, episode, embodiment.delay_s * command.control_rate_hz)
+    known = np.isfinite(shown).all(axis=1)
     keep = limit * command.frame_skip + np.arange(len(pack.starts) - 1) + 1  # one closing row per episode started
-    rows = np.arange(len(pack.episode_F)) < keep[pack.episode_F]
-    actions = np.asarray(pack.columns[ACTION], np.float64).reshape(len(rows), -1)[rows]
-    episode = np.asarray(pack.episode_F)[rows]
+    rows = known & (np.cumsum(known) <= keep[episode])
     transitions = Transitions(
         np.asarray(pack.frames_FYXC)[rows],
         np.asarray(pack.columns[STATE], np.float32)[rows],
-        _chunks(actions, episode, command),
-        episode,
+        _chunks(shown[rows], episode[rows], command),
+        episode[rows],
         command.frame_skip,
     )
     if transitions.count < 20:
@@ -105,6 +107,23 @@ def _refuse_blind(transitions: Transitions, camera: str, dataset: Path) -> None:
         raise UserError(problem, remedy)
     first = ", ".join(map(str, blind[:4])) + (", …" if len(blind) > 4 else "")
     console.say(f"warning: {problem} in {len(blind)} of {count} episodes ({first}). {remedy}")
+
+
+def as_shown(actions_FU: NDArray[np.float64], episode_F: NDArray[np.int32], delay_ticks: float) -> NDArray[np.float64]:
+    """The commands whose effect the frames from each row to the next show, (F, U): what was sent a delay earlier.
+
+    A delay between two ticks takes its share of both commands, which is what integrates to the same motion. The first
+    rows of an episode show commands from before it, which no one knows: NaN.
+    """
+    whole = math.floor(delay_ticks)
+    shown = np.zeros_like(actions_FU)
+    for earlier, share in ((whole, 1 - delay_ticks + whole), (whole + 1, delay_ticks - whole)):
+        if share > 0:
+            sent = np.full_like(actions_FU, np.nan)
+            same = episode_F[earlier:] == episode_F[: len(episode_F) - earlier]
+            sent[earlier:][same] = actions_FU[: len(actions_FU) - earlier][same]
+            shown += share * sent
+    return shown
 
 
 def _chunks(

@@ -12,6 +12,7 @@ from robot_wm.contracts.config import to_mapping
 from robot_wm.contracts.errors import UserError
 
 Interface = Literal["joint_position", "joint_velocity", "joint_torque", "end_effector_velocity"]
+LONGEST_DELAY_S = 1.0  # what is slower than this cannot be controlled in closed loop
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ class Embodiment:
         object: a body of the MJCF with a free joint, which tasks push or grasp.
         gripper: the actuator that opens and closes one.
         second_hand: site or body that a whole-body reach brings to a place of its own, beside the end effector.
+        delay_s: from a command to the first frame that shows its effect. Calibration takes it out of a log, so that
+            the model knows of no delay; the runtime allows for it.
     """
 
     name: str
@@ -153,6 +156,7 @@ class Embodiment:
     object: str | None = None
     gripper: str | None = None
     second_hand: str | None = None
+    delay_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in (("control_rate_hz", self.control_rate_hz), ("frame_skip", self.frame_skip)):
@@ -160,6 +164,11 @@ class Embodiment:
                 raise UserError(f"embodiment {self.name}: {name} is {value}", "It must be positive")
         if self.interface == "end_effector_velocity" and not self.max_speed_m_s > 0:
             raise UserError(f"embodiment {self.name}: max_speed_m_s is {self.max_speed_m_s}", "Give the top speed")
+        if not 0 <= self.delay_s <= LONGEST_DELAY_S:
+            raise UserError(
+                f"embodiment {self.name}: delay_s is {self.delay_s}",
+                f"Give the seconds from a command to the frame that shows its effect, 0 to {LONGEST_DELAY_S:g}",
+            )
         for name, (low, high) in self.identifiable.items():
             if not 0 <= low < high:
                 raise UserError(
@@ -177,10 +186,12 @@ class Embodiment:
 
         The MJCF counts by its path here, because not everyone who reads an embodiment can see the file. Its content
         counts where a stage simulates the body: there the file is an input of the run. Changes to it that are not
-        asked for do not count either, so that a body keeps its digest when a version brings new ones; nor does what
-        only tasks are about.
+        asked for do not count either, so that a body keeps its digest when a version brings new ones; nor does a delay
+        of zero, nor what only tasks are about.
         """
         values = {k: v for k, v in to_mapping(self).items() if k not in ("object", "gripper", "second_hand")}
+        if not self.delay_s:
+            del values["delay_s"]
         values["mjcf"] = {k: v for k, v in values["mjcf"].items() if v or k in ("path", "package")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -36,6 +36,8 @@ SPACE = CommandSpace("joint_velocity", ("a", "b"), "rad/s", (-1.0, -2.0), (1.0, 
         ({"identifiable": {"damping": [2, 1]}}, "identifiable.damping is [2.0, 1.0]. Give [low, high]"),
         ({"identifiable": {"damping": [1]}}, "embodiment.identifiable.damping has 1 values. Give 2"),
         ({"home": [True]}, "embodiment.home[0] is True (bool)"),
+        ({"delay_s": -0.1}, "delay_s is -0.1. Give the seconds from a command to the frame"),
+        ({"delay_s": 80}, "delay_s is 80.0"),
         ({"colour": "red"}, "embodiment: unknown key 'colour'. Valid keys: name, mjcf"),
     ],
 )
@@ -69,6 +71,11 @@ def test_model_step_and_what_holds_still() -> None:
     assert SPACE.hold(away).tolist() == [0, 0]
     assert replace(SPACE, interface="joint_position").hold(away).tolist() == [1, -2], "the last target, within limits"
     assert replace(SPACE, low=(0.5, -2.0)).hold(away).tolist() == [0.5, 0], "zero is outside these limits"
+
+
+def test_a_body_without_delay_keeps_the_digest_that_it_had_before_there_were_delays() -> None:
+    assert BODY.digest() == "0f3c0329c67b0172e37ffed7f6434950e391885712302426b7f10e7573186255"
+    assert replace(BODY, delay_s=0.04).digest() != BODY.digest()
 
 
 def test_plans_beyond_the_limits_become_commands_within() -> None:
