@@ -1,20 +1,23 @@
 """`robot-wm <command> key=value …`: one command per stage, and one line for every mistake that the user can mend."""
 
-import errno
+import contextlib
 import functools
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import robot_wm
 from deploy import command_help
+from deploy.refusals import failed_access, missing_package
+from deploy.request import Request, parse
 from robot_wm.contracts import config
 from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import MANIFEST, read_run
 
 
 class Stage(NamedTuple):
@@ -110,70 +113,83 @@ STAGES: dict[str, Stage] = {
     ),
 }  # fmt: skip
 
-LINEAGE = "Where a run came from, back to the videos, with every SHA-256 verified"
-
-_EXTRAS = {
-    "huggingface_hub": "hub",
-    **dict.fromkeys(("mujoco", "gymnasium", "gymnasium_robotics"), "sim"),
-    **dict.fromkeys(("torch", "lightning_fabric", "safetensors", "onnx", "onnxscript"), "train"),
-    **dict.fromkeys(
-        ("hydra", "omegaconf", "rich", "pyarrow", "av", "cv2", "scipy", "matplotlib", "jinja2", "PIL"), "train"
-    ),
+OTHERS = {  # commands without a config: they run where nothing but the bare package is installed
+    "lineage": "Where a run came from, back to the videos, with every SHA-256 verified",
+    "doctor": "What this machine can do and what it lacks: rendering, codecs, ONNX Runtime, GPU, disk, versions",
+    "completion": "The commands and keys for the Tab key of bash, zsh or fish",
 }
 
-_WORDS = {"bench": "benchmark", "inspect": "data", "robots": "robot"}  # the key that a word without = is the value of
+EXIT_CODES = {
+    0: "done",
+    1: "something is wrong with what was checked (doctor, lineage)",
+    2: "a mistake that you can mend; one line says what and how",
+    130: "interrupted by Ctrl-C; the same command resumes",
+}
 
-_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-
-
-@dataclass
-class Request:
-    """The words after the command: overrides, folders to search for configs, positional words, switches."""
-
-    overrides: list[str] = field(default_factory=list)
-    config_dirs: list[Path] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-    help: bool = False
-    json: bool = False
-    multirun: bool = False
+_WORDS = {"bench": "benchmark", "inspect": "data", "robots": "robot"}  # what a word without = is the value of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for a mistake the user can mend, 130 when interrupted."""
+    """Run one command; returns the exit code (see EXIT_CODES)."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        return _dispatch(words)
     except UserError as error:
-        return _refuse(str(error))
+        return _refuse(error, words)
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to resume", file=sys.stderr)
         return 130
     except ImportError as error:
-        return _refuse(_missing_package(error))
+        return _refuse(missing_package(error), words)
     except OSError as error:
-        return _refuse(_failed_access(error))
+        return _refuse(failed_access(error), words)
 
 
 def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(command_help.overview({**{k: s.does for k, s in STAGES.items()}, "lineage": LINEAGE}))
+        print(command_help.overview({k: s.does for k, s in STAGES.items()} | OTHERS, EXIT_CODES))
         return 0 if argv else 2
     if argv[0] == "--version":
         print(f"robot-wm {robot_wm.__version__}")
         return 0
-    name, request = argv[0], _parse(argv[1:])
-    if name == "lineage":
-        return _lineage(request)
-    if name not in STAGES:
-        raise UserError(f"unknown command {name!r}", f"Commands: {', '.join([*STAGES, 'lineage'])}")
-    if request.help:
-        print(command_help.stage(name, STAGES[name].does, STAGES[name].example, request.config_dirs))
-        return 0
-    if request.multirun:
-        return _multirun(name, request)
-    result = run_stage(name, _overrides(name, request), request.config_dirs)
-    if result is not None:
+    name, request = argv[0], parse(argv[1:])
+    if name not in STAGES and name not in OTHERS:
+        raise UserError(f"unknown command {name!r}", f"Commands: {', '.join([*STAGES, *OTHERS])}")
+    with _shown(request):
+        if name in OTHERS:
+            return _other(name, request)
+        if request.help:
+            print(command_help.stage(name, STAGES[name].does, STAGES[name].example, request.config_dirs))
+            return 0
+        if request.multirun:
+            return _multirun(name, request)
+        result = run_stage(name, _overrides(name, request), request.config_dirs)
+    if request.json and name != "bench":  # which has printed its own
+        print(json.dumps(_described(name, result), indent=2))
+    elif result is not None:
         print(result)
     return 0
+
+
+def _shown(request: Request) -> contextlib.AbstractContextManager[None]:
+    if request.color and not request.quiet:
+        return contextlib.nullcontext()
+    if not request.color:
+        os.environ["NO_COLOR"] = "1"  # for worker processes
+    try:
+        from robot_wm import console
+    except ImportError:  # a bare install shows no colours and no progress
+        return contextlib.nullcontext()
+    return console.shown(request.quiet, request.color)
+
+
+def _described(name: str, result: Path | None) -> dict[str, Any]:
+    """What --json prints of a finished command: what was written, and what its manifest says of it."""
+    told: dict[str, Any] = {"command": name, "path": None if result is None else str(result)}
+    if result is not None and (result / MANIFEST).is_file():
+        manifest = config.to_mapping(read_run(result))
+        told |= {key: manifest[key] for key in ("wall_s", "metrics", "gates", "outputs")}
+    return told
 
 
 def run_stage(name: str, overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> Path | None:
@@ -215,38 +231,10 @@ def load(stage: Stage) -> tuple[Callable[[Any], Path | None], type[Any]]:
     return getattr(module, stage.function), getattr(module, stage.config)
 
 
-def _parse(words: list[str]) -> Request:
-    request = Request()
-    rest = iter(words)
-    for word in rest:
-        if word in ("-h", "--help"):
-            request.help = True
-        elif word in ("-m", "--multirun"):
-            request.multirun = True
-        elif word == "--json":
-            request.json = True
-        elif word == "--config-dir" or word.startswith("--config-dir="):
-            value = word.partition("=")[2] or next(rest, "")
-            if not value or not Path(value).is_dir():
-                raise UserError(f"--config-dir {value!r} is not a folder", "Give a folder such as my/configs")
-            request.config_dirs.append(Path(value))
-        elif word.startswith("-"):
-            raise UserError(
-                f"unknown option {word!r}", "Options: --help, --config-dir FOLDER, --multirun, --json (bench)"
-            )
-        elif "=" in word:
-            request.overrides.append(word)
-        else:
-            request.words.append(word)
-    return request
-
-
 def _overrides(name: str, request: Request) -> list[str]:
     extra = [f"{_WORDS[name]}={word}" for word in request.words[:1] if name in _WORDS]
     if name == "bench" and request.json:
         extra.append("json=true")
-    elif request.json:
-        raise UserError(f"--json is no option of {name}", "Only bench takes it")
     if name == "robots" and request.config_dirs:
         quoted = ["'" + str(folder).replace("'", "\\'") + "'" for folder in request.config_dirs]
         extra.append(f"folders=[{','.join(quoted)}]")
@@ -256,36 +244,28 @@ def _overrides(name: str, request: Request) -> list[str]:
     return request.overrides + extra
 
 
-def _lineage(request: Request) -> int:
+def _other(name: str, request: Request) -> int:
     if request.help:
-        print(f"robot-wm lineage RUN\n\n{LINEAGE}.\nExit code 1 when something is missing or altered.")
+        print(command_help.other(name, OTHERS[name]))
         return 0
-    if len(request.words) != 1 or request.overrides:
-        raise UserError("lineage takes one run folder", "robot-wm lineage runs/export/RUN")
+    if request.overrides or len(request.words) != (name != "doctor"):
+        raise UserError(f"{name} takes {command_help.ARGUMENT[name] or 'no argument'}", f"See robot-wm {name} --help")
+    if name == "doctor":
+        from deploy import doctor
+
+        return doctor.show(request.json)
+    if name == "completion":
+        from deploy import completion
+
+        print(completion.script(request.words[0], STAGES, OTHERS), end="")
+        return 0
     from deploy import lineage
 
-    return lineage.show(Path(request.words[0]))
+    return lineage.show(Path(request.words[0]), request.json)
 
 
-def _missing_package(error: ImportError) -> str:
-    if "cannot open shared object file" in str(error):
-        return f"a system library is missing ({error}). sudo apt-get install -y libgl1 libglib2.0-0 libegl1 libosmesa6."
-    package = (error.name or "").partition(".")[0]
-    if package not in _EXTRAS:
-        raise error
-    extra = _EXTRAS[package]
-    return f"{package} is not installed. pip install 'robot-wm[{extra}]'{'' if extra == 'hub' else ' (or [all])'}."
-
-
-def _failed_access(error: OSError) -> str:
-    place = f" while writing {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"disk full{place}. Free some space and run the same command again to resume."
-    if error.filename and error.errno in _NO_ACCESS:
-        return f"{error.filename}: {error.strerror}. Check the path and its permissions, or give another (out=FOLDER)."
-    raise error
-
-
-def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+def _refuse(error: UserError, words: Sequence[str]) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    if "--json" in words:
+        print(json.dumps({"error": {"problem": error.problem, "remedy": error.remedy}}, indent=2))
     return 2

@@ -7,12 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.request import OPTIONS
 from robot_wm.contracts.config import configs_dir
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w]*):(?: +(?P<value>[^#\s].*?))?(?:\s+#\s*(?P<comment>.*))?$")
 _DEFAULT = re.compile(
     r"^\s*- /?(?P<group>[\w/]+)(?:@(?P<package>[\w.]+))?(?:: *(?P<choice>[\w.-]+))?\s*(?:#\s*(?P<comment>.*))?$"
 )
+
+
+ARGUMENT = {"lineage": "RUN", "doctor": "", "completion": "bash, zsh or fish"}  # of commands without a config
+_MORE = {
+    "lineage": "Exit code 1 when something is missing or altered.",
+    "doctor": "Exit code 1 when something is wrong; each line that is not in order says what to do.",
+    "completion": 'bash: eval "$(robot-wm completion bash)" in ~/.bashrc\n'
+    "zsh:  robot-wm completion zsh > a folder of $fpath/_robot-wm\n"
+    "fish: robot-wm completion fish > ~/.config/fish/completions/robot-wm.fish",
+}
 
 
 class Key(NamedTuple):
@@ -33,23 +44,39 @@ def choices(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
     return sorted({p.stem for root in (configs_dir(), *config_dirs) for p in (root / group).glob("*.yaml")})
 
 
-def overview(commands: Mapping[str, str]) -> str:
-    """The list of commands."""
-    width = max(len(name) for name in commands) + 2
-    lines = [f"  {name:<{width}}{does}" for name, does in commands.items()]
-    usage = "usage: robot-wm COMMAND [key=value ...] [--config-dir FOLDER]"
-    more = "Each command explains itself: robot-wm COMMAND --help. robot-wm --version prints the version."
-    return "\n".join([usage, "", "commands:", *lines, "", more])
+def overview(commands: Mapping[str, str], exit_codes: Mapping[int, str]) -> str:
+    """The list of commands, options and exit codes."""
+    width = max(len(name) for name in (*commands, *OPTIONS)) + 2
+    return "\n".join(
+        [
+            "usage: robot-wm COMMAND [key=value ...] [options]",
+            "",
+            "commands:",
+            *(f"  {name:<{width}}{does}" for name, does in commands.items()),
+            "",
+            "options of every command:",
+            *(f"  {name:<{width}}{means}" for name, means in OPTIONS.items()),
+            "",
+            "exit codes:",
+            *(f"  {code:<{width}}{means}" for code, means in exit_codes.items()),
+            "",
+            "Each command explains itself: robot-wm COMMAND --help. robot-wm --version prints the version.",
+        ]
+    )
+
+
+def other(name: str, does: str) -> str:
+    """What a command without a config does."""
+    return f"usage: robot-wm {name} {ARGUMENT[name]}".rstrip() + f"\n\n{does}.\n{_MORE[name]}"
 
 
 def stage(name: str, does: str, example: str, config_dirs: Sequence[Path] = ()) -> str:
     """What the stage does, each key with its default and explanation, and an example."""
-    path = configs_dir() / "stage" / f"{name}.yaml"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = yaml_of(name)
     columns = min(shutil.get_terminal_size((120, 24)).columns, 120)
     keys = [key for key in read_keys(text, config_dirs) if not key.default.startswith("${")]  # those follow another
     width = min(max((len(k.shown) for k in keys), default=0), columns // 2) + 2
-    lines = [f"usage: robot-wm {name} [key=value ...] [--config-dir FOLDER]", ""]
+    lines = [f"usage: robot-wm {name} [key=value ...] [options]", ""]
     lines += [*textwrap.wrap(_head(text) or f"{does}.", columns), "", "keys and their defaults (??? must be given):"]
     for key in keys:
         start = f"  {key.shown}".ljust(width + 2)
@@ -59,6 +86,19 @@ def stage(name: str, does: str, example: str, config_dirs: Sequence[Path] = ()) 
             start = " " * (width + 2)
         lines += [start + wrapped[0], *(" " * (width + 2) + more for more in wrapped[1:])]
     return "\n".join(line.rstrip() for line in [*lines, "", f"example: {example}"])
+
+
+def yaml_of(stage: str) -> str:
+    """The text of a stage's yaml; empty where it has none."""
+    path = configs_dir() / "stage" / f"{stage}.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def groups(text: str) -> dict[str, str]:
+    """The keys of a yaml whose value is the name of another yaml, and the folder of configs/ that it lies in."""
+    found = (_DEFAULT.match(line) for line in text.partition("\ndefaults:")[2].splitlines())
+    named = [match for match in found if match and match["group"] != "_self_" and "/" not in match["group"]]
+    return {match["package"] or match["group"]: match["group"] for match in named}
 
 
 def read_keys(text: str, config_dirs: Sequence[Path] = ()) -> Iterator[Key]:

@@ -1,7 +1,8 @@
 """Where a run came from: the manifests followed back to the videos, every SHA-256 computed again."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from robot_wm.contracts import bundle, files, run
@@ -37,15 +38,18 @@ class Node:
             yield from parent.walk()
 
 
-def show(path: Path) -> int:
+def show(path: Path, as_json: bool = False) -> int:
     """Print the tree of `path` (a run, or the bundle inside one); returns 0, or 1 when something is not as recorded.
 
     Raises:
         UserError: no run there.
     """
     root = trace(path)
-    print("\n".join(lines(root)))
     problems = sum(len(node.problems) for node in root.walk())
+    if as_json:
+        print(json.dumps(asdict(root), indent=2, default=str))
+        return int(problems > 0)
+    print("\n".join(lines(root)))
     print("every SHA-256 is as recorded" if not problems else f"{problems} missing or altered")
     return int(problems > 0)
 

@@ -30,6 +30,17 @@ class Bar:
         self._progress.update(self._task, advance=count, note=note)
 
 
+@contextlib.contextmanager
+def shown(quiet: bool = False, color: bool = True) -> Iterator[None]:
+    """How much is shown meanwhile: `quiet` leaves out all but errors; without `color` it is as under NO_COLOR."""
+    before = _console.quiet, _console.no_color
+    _console.quiet, _console.no_color = before[0] or quiet, before[1] or not color
+    try:
+        yield
+    finally:
+        _console.quiet, _console.no_color = before
+
+
 def say(text: str) -> None:
     """One line for the user."""
     _console.print(text, markup=False, soft_wrap=True)

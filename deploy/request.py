@@ -1,0 +1,59 @@
+"""What was typed after a command: overrides, words, and the options that every command takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robot_wm.contracts.errors import UserError
+
+OPTIONS = {
+    "--help": "what the command does, with every key, its default and its meaning",
+    "--config-dir": "FOLDER with yamls of your own, such as FOLDER/embodiment/my_arm.yaml; may be given more than once",
+    "--multirun": "one run for every combination of comma-separated values (seed=0,1,2)",
+    "--json": "the result as one JSON object on stdout, errors included",
+    "--quiet": "nothing but errors on stderr",
+    "--no-color": "no colours; the environment variable NO_COLOR does the same",
+}
+_SHORT = {"-h": "--help", "-m": "--multirun", "-q": "--quiet"}
+
+
+@dataclass
+class Request:
+    """The words after the command: overrides, folders to search for configs, positional words, switches."""
+
+    overrides: list[str] = field(default_factory=list)
+    config_dirs: list[Path] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    help: bool = False
+    json: bool = False
+    multirun: bool = False
+    quiet: bool = False
+    color: bool = True
+
+
+def parse(words: Sequence[str]) -> Request:
+    """Sort the words that follow a command.
+
+    Raises:
+        UserError: an option that does not exist, or a --config-dir that is no folder.
+    """
+    request = Request()
+    rest = iter(words)
+    for word in rest:
+        option = _SHORT.get(word, word)
+        if option == "--config-dir" or option.startswith("--config-dir="):
+            value = word.partition("=")[2] or next(rest, "")
+            if not value or not Path(value).is_dir():
+                raise UserError(f"--config-dir {value!r} is not a folder", "Give a folder such as my/configs")
+            request.config_dirs.append(Path(value))
+        elif option == "--no-color":
+            request.color = False
+        elif option in OPTIONS:
+            setattr(request, option.removeprefix("--"), True)
+        elif word.startswith("-"):
+            raise UserError(f"unknown option {word!r}", f"Options: {', '.join(OPTIONS)}")
+        elif "=" in word:
+            request.overrides.append(word)
+        else:
+            request.words.append(word)
+    return request
