@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from calibration.transitions import Transitions
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
-from robot_wm.models.adapter import Adapter, ProprioHead
+from robot_wm.models.body import Body
 from robot_wm.models.world_model import WorldModel
 from robot_wm.training.loop import settle_normalization
 from robot_wm.training.losses import sigreg
@@ -56,38 +56,20 @@ class FitConfig:
 
 
 class Calibrated(nn.Module):
-    """A world model with the parts that tie it to one body."""
+    """A world model, and the body whose dynamics are that model's."""
 
-    position_P: Tensor
-    proprio_mean_P: Tensor
-    proprio_std_P: Tensor
-
-    def __init__(
-        self, model: WorldModel, adapter: Adapter, head: ProprioHead, proprio: Tensor, position_P: NDArray[np.bool_]
-    ):
-        """`proprio` (F, P) is the log that the standardisation comes from; `position_P` marks its positions."""
+    def __init__(self, model: WorldModel, body: Body):
         super().__init__()
-        self.model, self.adapter, self.proprio_head = model, adapter, head
-        self.register_buffer("position_P", torch.from_numpy(position_P).float())
-        self.register_buffer("proprio_mean_P", proprio.mean(0))
-        self.register_buffer("proprio_std_P", proprio.std(0) + 1e-3 * proprio.std() + 1e-8)
-
-    def read(self, history_BTD: Tensor) -> Tensor:
-        """Standardised proprio (B, P) that latents (B, history, D) show."""
-        return self.proprio_head(history_BTD, self.position_P)
+        self.model, self.body = model, body
 
     def rollout(self, z_BLD: Tensor, proprio_BP: Tensor, chunks_BHV: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, H, D) and standardised proprio (B, H, P) predicted from the start of `z_BLD` (history first)."""
-        history = z_BLD[:, : self.model.config.history]
-        offset = (proprio_BP - self.read(history)) * self.position_P  # measured now; latents say how it changes
+        now = self.body.observe(z_BLD[:, : self.model.config.history], proprio_BP)
         latents, states = [], []
         for chunk_BV in chunks_BHV.unbind(dim=1):
-            action = self.adapter(chunk_BV, proprio_BP, history[:, -1])
-            z_BD, _ = self.model.predict(history, action)
-            history = torch.cat([history[:, 1:], z_BD[:, None]], dim=1)
-            proprio_BP = self.read(history) + offset
-            latents.append(z_BD)
-            states.append(proprio_BP)
+            now, _ = self.body.imagine(now, chunk_BV)
+            latents.append(now.history_BTD[:, -1])
+            states.append(now.proprio_BP)
         return torch.stack(latents, dim=1), torch.stack(states, dim=1)
 
 
@@ -154,7 +136,7 @@ def _run(
     steps, batch = (config.encoder_steps, config.encoder_batch) if joint else (config.steps, config.batch)
     groups = [
         {
-            "params": [*calibrated.adapter.parameters(), *calibrated.proprio_head.parameters()],
+            "params": [*calibrated.body.adapter.parameters(), *calibrated.body.proprio_head.parameters()],
             "lr": config.learning_rate,
         },
         {"params": list(calibrated.model.dynamics.parameters()), "lr": config.dynamics_learning_rate},
@@ -193,13 +175,13 @@ def fit_terms(
     calibrated: Calibrated, z_BLD: Tensor, proprio_BLP: Tensor, chunks_BLV: Tensor, config: FitConfig, label: float
 ) -> dict[str, Tensor]:
     """Losses of one batch of windows, `history` latents first; unweighted terms and under `total` their sum."""
-    model, history = calibrated.model, calibrated.model.config.history
-    proprio = (proprio_BLP - calibrated.proprio_mean_P) / calibrated.proprio_std_P
+    model, body, history = calibrated.model, calibrated.body, calibrated.model.config.history
+    proprio = body.standardize(proprio_BLP)
     noisy = z_BLD + config.noise * torch.randn_like(z_BLD)
     histories = noisy.unfold(1, history, 1).transpose(2, 3)  # (B, L - history + 1, history, D), one per known end
     now = slice(history - 1, -1)
     flat = histories[:, :-1].flatten(0, 1)
-    actions = calibrated.adapter(chunks_BLV[:, now].flatten(0, 1), proprio[:, now].flatten(0, 1), flat[:, -1])
+    actions = body.adapter(chunks_BLV[:, now].flatten(0, 1), proprio[:, now].flatten(0, 1), flat[:, -1])
     predicted, log_error = model.predict(flat, actions)
     error_N = (predicted - z_BLD[:, history:].flatten(0, 1)).square().mean(-1)
     rolled, states = calibrated.rollout(noisy, proprio[:, history - 1], chunks_BLV[:, now])
@@ -209,7 +191,7 @@ def fit_terms(
         "predict": error_N.mean(),
         "rollout": (rolled - z_BLD[:, history:]).square().mean(),
         "label": (actions - inferred).square().mean(),
-        "read": (calibrated.read(histories.flatten(0, 1)) - proprio[:, history - 1 :].flatten(0, 1)).square().mean(),
+        "read": (body.read(histories.flatten(0, 1)) - proprio[:, history - 1 :].flatten(0, 1)).square().mean(),
         "proprio": (states - proprio[:, history:]).square().mean(),
         "calibration": (error_N.detach() / log_error.exp() + log_error).mean(),
     }

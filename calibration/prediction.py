@@ -33,16 +33,16 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int) -> Pr
     latents = encode_all(calibrated.model, windows.frames)
     history = calibrated.model.config.history
     rows = windows.rows
-    proprio = (windows.proprio[rows] - calibrated.proprio_mean_P) / calibrated.proprio_std_P
+    proprio = calibrated.body.standardize(windows.proprio[rows])
     chunks = windows.chunks[rows][:, history - 1 : -1]
     predicted, states = calibrated.rollout(latents[rows], proprio[:, history - 1], chunks)
-    read = calibrated.read(latents[rows][:, -history:])
+    read = calibrated.body.read(latents[rows][:, -history:])
     chosen = torch.linspace(0, len(rows) - 1, min(shown, len(rows))).long()
     nearest = torch.cdist(predicted[chosen].flatten(0, 1), latents).argmin(dim=1)
-    position = calibrated.position_P.bool()
+    position = calibrated.body.position_P.bool()
 
     def distance(difference: torch.Tensor) -> torch.Tensor:
-        physical = (difference * calibrated.proprio_std_P)[..., position]
+        physical = (difference * calibrated.body.proprio_std_P)[..., position]
         return physical.square().sum(-1).mean(0).sqrt()
 
     shape = (len(chosen), predicted.shape[1], *windows.frames.shape[1:])

@@ -18,6 +18,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, artifact, dataset_folder, open_run
 from robot_wm.data.windows import split
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.body import Body
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
 from robot_wm.training.checkpoint import ModelFile, load_world_model, model_run
@@ -87,19 +88,27 @@ def calibrate(config: CalibrateConfig) -> Path:
             dataset, config.embodiment, command, names, size, config.transitions, Path(config.cache)
         )
         body = CalibrationFile(config.embodiment, command, names, config.adapter)
-        calibrated = _assemble(config, model, transitions, body.position_P)
+        calibrated = _assemble(config, model, transitions, body)
         return _fit_and_save(run, config, calibrated, transitions, body, described)
 
 
 def _assemble(
-    config: CalibrateConfig, model: WorldModel, transitions: Transitions, position_P: NDArray[np.bool_]
+    config: CalibrateConfig, model: WorldModel, transitions: Transitions, body: CalibrationFile
 ) -> Calibrated:
     torch.manual_seed(config.seed)
-    latent_dim, proprio_dim = model.config.encoder.latent_dim, transitions.proprio_FP.shape[1]
+    proprio = torch.from_numpy(transitions.proprio_FP)
+    latent_dim, proprio_dim = model.config.encoder.latent_dim, proprio.shape[1]
     chunk_dim = int(np.prod(transitions.chunks_FKU.shape[1:]))
-    adapter = Adapter(config.adapter, chunk_dim, proprio_dim, latent_dim, model.config.action_dim)
-    head = ProprioHead(latent_dim, proprio_dim)
-    return Calibrated(model, adapter, head, torch.from_numpy(transitions.proprio_FP), position_P)
+    known = Body(
+        model.dynamics,
+        Adapter(config.adapter, chunk_dim, proprio_dim, latent_dim, model.config.action_dim),
+        ProprioHead(latent_dim, proprio_dim),
+        body.command,
+        proprio.mean(0),
+        proprio.std(0) + 1e-3 * proprio.std() + 1e-8,
+        torch.from_numpy(body.position_P).float(),
+    )
+    return Calibrated(model, known)
 
 
 def _fit_and_save(

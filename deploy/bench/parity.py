@@ -13,9 +13,10 @@ from deploy.export.parity import MOST_TIPPED, Recorded
 from robot_wm.contracts.bundle import TIPPED
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Mjcf, Safety
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.body import Body
 from robot_wm.models.world_model import WorldModel, WorldModelConfig
 from robot_wm.planning.controllable import Controllable
-from robot_wm.planning.planner import Body, Planner, PlannerConfig
+from robot_wm.planning.planner import Planner, PlannerConfig
 
 _ROWS = {"quick": 8, "full": 64}
 _JOINTS, _SKIP, _RATE_HZ, _TOP_RAD_S, _SIDE = 6, 5, 25.0, 1.5, 96

@@ -75,8 +75,8 @@ def describe(controllable: Controllable) -> ControllerSpec:
         proprio=tuple(controllable.proprio_names),
         command=controllable.command,
         safety=controllable.embodiment.safety,
-        latent_dim=planner.latent_dim,
-        history=planner.history,
+        latent_dim=planner.body.latent_dim,
+        history=planner.body.history,
         horizon=planner.config.horizon,
         candidates=planner.config.candidates,
         iterations=planner.config.iterations,
@@ -84,6 +84,7 @@ def describe(controllable: Controllable) -> ControllerSpec:
         files={},
         parity={},
         lineage=dict(controllable.lineage),
+        ahead=planner.ahead,
     )
 
 

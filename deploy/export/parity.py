@@ -87,7 +87,7 @@ def _plan_inputs(z_ND: Tensor, recorded: Recorded, spec: ControllerSpec, seed: i
     signature, _ = plan_signature(spec)
     for row in range(num):
         past = [max(0, row - age) for age in reversed(range(spec.history))]
-        yield {
+        inputs = {
             "history": z_ND[past][None],
             "goal": z_ND[goals[row]][None],
             "proprio": torch.from_numpy(recorded.proprio_NP[row : row + 1]),
@@ -95,6 +95,11 @@ def _plan_inputs(z_ND: Tensor, recorded: Recorded, spec: ControllerSpec, seed: i
             "warm": torch.zeros(signature["warm"][1]),
             "noise": torch.randn(signature["noise"][1], generator=generator),
         }
+        if spec.ahead:  # each pending chunk holds the command that was in force at another row
+            others = torch.randint(num, (spec.ahead,), generator=generator)
+            chunks = torch.from_numpy(recorded.reference_NU)[others][:, None]
+            inputs["pending"] = chunks.expand(signature["pending"][1]).contiguous()
+        yield inputs
 
 
 @torch.no_grad()

@@ -114,22 +114,31 @@ class Controller:
         self.reference_U = np.array(command_U, dtype=np.float64)
         self._plan.inputs["reference"][0] = command_U
 
-    def step(self, frame_YXC: NDArray[np.uint8], proprio_P: NDArray[np.float32]) -> Plan:
+    def step(
+        self,
+        frame_YXC: NDArray[np.uint8],
+        proprio_P: NDArray[np.float32],
+        pending_SKU: NDArray[np.float64] | None = None,
+    ) -> Plan:
         """Plan one command chunk.
 
         Args:
             frame_YXC: the newest frame, uint8, of the bundle's height and width.
             proprio_P: the newest proprio, in the order of `spec.proprio`.
+            pending_SKU: where `spec.ahead` is S > 0, the chunks of commands already sent or committed whose effect
+                lies between the frame and the first command of this plan [the command's unit]; `sent` has then told
+                the command just before them.
 
         Returns:
             The plan; its commands may be NaN if the inputs were: a Safety stands behind.
 
         Raises:
-            UserError: frame or proprio are not what the bundle takes, or no goal was set.
+            UserError: frame, proprio or pending commands are not what the bundle takes, or no goal was set.
         """
         if not self._has_goal:
             raise UserError("the controller has no goal", "Call set_goal with a frame first")
         inputs, outputs = self._plan.inputs, self._plan.outputs
+        self._take_pending(pending_SKU)
         started = time.perf_counter()
         self._run_encoder(frame_YXC)
         encoded = time.perf_counter()
@@ -153,6 +162,25 @@ class Controller:
         if not (plan.is_finite and np.isfinite(inputs["warm"]).all()):
             self.reset()  # one bad input must not live on in the history or the warm start
         return plan
+
+    def _take_pending(self, pending_SKU: NDArray[np.float64] | None) -> None:
+        space, ahead = self.spec.command, self.spec.ahead
+        shape = None if pending_SKU is None else np.asarray(pending_SKU).shape
+        if not ahead:
+            if shape is not None:
+                raise UserError(
+                    f"pending commands of shape {shape} were given, but the bundle plans from the frame itself",
+                    "Leave pending_SKU out, or export with ahead=1 or more",
+                )
+            return
+        wanted = (ahead, space.frame_skip, space.dim)
+        if shape != wanted:
+            raise UserError(
+                f"pending commands are {'missing' if shape is None else f'of shape {shape}'}, but the bundle looks "
+                f"{ahead} model steps ahead",
+                f"Give pending_SKU of shape {wanted}: the commands sent or committed since the frame, in {space.unit}",
+            )
+        self._plan.inputs["pending"][0] = pending_SKU
 
     def _run_encoder(self, frame_YXC: NDArray[np.uint8]) -> None:
         frame: NDArray[Any] = np.asarray(frame_YXC)

@@ -39,6 +39,8 @@ def plan_signature(spec: ControllerSpec) -> tuple[Signature, Signature]:
         "warm": _float(1, H, U),
         "noise": _float(1, spec.iterations, spec.candidates, H, U),
     }
+    if spec.ahead:
+        inputs["pending"] = _float(1, spec.ahead, spec.command.frame_skip, U)
     outputs = {
         "command": _float(1, spec.command.frame_skip, U),
         "cost": _float(1),

@@ -28,6 +28,8 @@ class ExportConfig:
     Attributes:
         calibration: calibrate run.
         planner: size of the search; fixed in the bundle.
+        ahead: model steps between a frame and the first command of the plan made from it, which the planner predicts
+            from the commands already under way; None: as many as the embodiment's delay takes.
         data: log of the body for the comparison with PyTorch; None is the one that calibration used.
         parity_tolerance: largest absolute difference of any output from PyTorch.
         parity_rows: recorded frames to compare on; each is planned from twice.
@@ -35,6 +37,7 @@ class ExportConfig:
 
     calibration: str
     planner: PlannerConfig = field(default_factory=PlannerConfig)
+    ahead: int | None = None
     data: str | None = None
     parity_tolerance: float = TOLERANCE
     parity_rows: int = 16
@@ -60,7 +63,7 @@ def export(config: ExportConfig) -> Path:
         if run.complete:
             console.say(f"export: already done with the same inputs: {run.path}")
             return run.path
-        controllable = load_controllable(calibration, config.planner)
+        controllable = load_controllable(calibration, config.planner, config.ahead)
         recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
         console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
         bundle = export_bundle(controllable, recorded, run.path / "bundle", config.parity_tolerance, config.seed)

@@ -22,6 +22,9 @@ class ControllerSpec:
     `plan.onnx`: history (1, T, D), goal (1, D), proprio (1, P), reference (1, U), warm (1, H, U),
     noise (1, I, N, H, U) standard normal → command (1, K, U) in `command.unit`, cost (1,), uncertainty (1,),
     next_warm (1, H, U). `warm` and `next_warm` are in plan units and start at zero.
+    Where `ahead` is S > 0, plan.onnx has one more input, pending (1, S, K, U) in `command.unit`: the commands already
+    sent or committed whose effect lies between the frame and the first command of the new plan. `reference` is then
+    the command just before them, and the plan goes on from the last of them.
 
     Attributes:
         embodiment, embodiment_sha256: the body, by name and digest.
@@ -31,6 +34,7 @@ class ControllerSpec:
         safety: limits of the runtime loop.
         latent_dim, history: D and T.
         horizon, candidates, iterations: H, N and I.
+        ahead: S, the model steps that plan.onnx predicts from `pending` before its search starts.
         opset: of both graphs.
         files: SHA-256 of each graph.
         parity: largest absolute difference from PyTorch, per output, on recorded inputs; under `tipped`
@@ -56,8 +60,11 @@ class ControllerSpec:
     files: dict[str, str]
     parity: dict[str, float]
     lineage: dict[str, str]
+    ahead: int = 0
 
     def __post_init__(self) -> None:
+        if self.ahead < 0:
+            raise UserError(f"bundle: ahead is {self.ahead}", "It is the number of model steps to predict, 0 or more")
         if self.schema != SCHEMA:
             raise UserError(f"bundle schema is {self.schema}", f"This version reads schema {SCHEMA}; export again")
 

@@ -40,10 +40,16 @@ class CommandMap(nn.Module):
         reach_KU = self.ticks_K1 * self.max_step
         if self.space.is_position:
             commands = torch.clamp(reference_B1U + plan_B1U * reach_KU, self.low, self.high)
-            before = torch.cat([reference_B1U, commands[:, :-1]], dim=1)
-            return commands, (commands - before) / self.max_step
-        centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-        wanted = (centre + plan_B1U * half).expand(-1, self.space.frame_skip, -1)
-        reachable = torch.minimum(torch.maximum(wanted, reference_B1U - reach_KU), reference_B1U + reach_KU)
-        commands = torch.clamp(reachable, self.low, self.high)
-        return commands, (commands - centre) / half
+        else:
+            centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+            wanted = (centre + plan_B1U * half).expand(-1, self.space.frame_skip, -1)
+            reachable = torch.minimum(torch.maximum(wanted, reference_B1U - reach_KU), reference_B1U + reach_KU)
+            commands = torch.clamp(reachable, self.low, self.high)
+        return commands, self.normalize(commands, reference_BU)
+
+    def normalize(self, chunk_BKU: Tensor, reference_BU: Tensor) -> Tensor:
+        """Commands in physical units to plan units, (B, K, U) each; `reference_BU` was sent just before the chunk."""
+        if self.space.is_position:
+            before_BKU = torch.cat([reference_BU[:, None], chunk_BKU[:, :-1]], dim=1)
+            return (chunk_BKU - before_BKU) / self.max_step
+        return (chunk_BKU - (self.low + self.high) / 2) / ((self.high - self.low) / 2)

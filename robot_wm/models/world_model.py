@@ -1,4 +1,4 @@
-"""The world model: encode · infer · predict · rollout · score."""
+"""The world model: encode · infer · predict · rollout."""
 
 from dataclasses import dataclass, field
 
@@ -75,11 +75,6 @@ class WorldModel(nn.Module):
             history_BTD = torch.cat([history_BTD[:, 1:], z_BD[:, None]], dim=1)
             predicted.append(z_BD)
         return torch.stack(predicted, dim=1)
-
-    @staticmethod
-    def score(z_BHD: Tensor, goal_BD: Tensor) -> Tensor:
-        """Mean squared latent distance (B,) of the last predicted latent to the goal; lower is better."""
-        return (z_BHD[:, -1] - goal_BD).square().mean(dim=-1)
 
     def histories(self, z_BTD: Tensor) -> Tensor:
         """For every latent the `history` that ends there, (B, T, history, D); the first is repeated at the start."""

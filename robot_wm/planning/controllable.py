@@ -1,5 +1,6 @@
 """A calibration as files, and back as what an exporter needs: an encoder and a planner."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -7,15 +8,16 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from robot_wm.contracts import config, files
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.run import artifact, read_run
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.body import Body
 from robot_wm.models.encoder import Encoder
 from robot_wm.models.world_model import WorldModel
-from robot_wm.planning.planner import Body, Planner, PlannerConfig
+from robot_wm.planning.planner import Planner, PlannerConfig
 from robot_wm.training.checkpoint import (
     ModelFile,
     load_into,
@@ -48,10 +50,7 @@ class CalibratedParts(Protocol):
     """What a fitted calibration offers to be saved."""
 
     model: WorldModel
-    adapter: Adapter
-    proprio_head: ProprioHead
-    proprio_mean_P: Tensor
-    proprio_std_P: Tensor
+    body: Body
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,22 @@ class Controllable:
 def save_calibration(folder: Path, parts: CalibratedParts, body: CalibrationFile, described: ModelFile) -> list[str]:
     """Write the model and everything that belongs to the body; returns the names of the files."""
     outputs = save_world_model(folder, parts.model, described.scales, described.step_s)
-    tensors = {f"adapter.{k}": v for k, v in parts.adapter.state_dict().items()}
-    tensors |= {f"proprio_head.{k}": v for k, v in parts.proprio_head.state_dict().items()}
-    tensors |= {"proprio_mean_P": parts.proprio_mean_P, "proprio_std_P": parts.proprio_std_P}
+    tensors = {f"adapter.{k}": v for k, v in parts.body.adapter.state_dict().items()}
+    tensors |= {f"proprio_head.{k}": v for k, v in parts.body.proprio_head.state_dict().items()}
+    tensors |= {"proprio_mean_P": parts.body.proprio_mean_P, "proprio_std_P": parts.body.proprio_std_P}
     save_weights(folder / ADAPTER, tensors)
     files.write_json(folder / CALIBRATION, config.to_mapping(body))
     return [*outputs, ADAPTER, CALIBRATION]
 
 
-def load_controllable(calibrate_run: Path, planner: PlannerConfig) -> Controllable:
+def load_controllable(calibrate_run: Path, planner: PlannerConfig, ahead: int | None = None) -> Controllable:
     """Load a finished calibration, every file checked against the run's manifest.
+
+    Args:
+        calibrate_run: its run folder.
+        planner: size and kind of the search.
+        ahead: model steps between a frame and the first command of a plan made from it; None: as many as the
+            embodiment's delay takes.
 
     Raises:
         UserError: not a calibrate run, or a file that is missing, truncated or altered.
@@ -104,18 +109,18 @@ def load_controllable(calibrate_run: Path, planner: PlannerConfig) -> Controllab
     for prefix, module in (("adapter.", adapter), ("proprio_head.", head)):
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         load_into(module, part, calibrate_run / ADAPTER)
-    search = Planner(
-        planner,
-        Body(
-            model.dynamics,
-            adapter,
-            head,
-            body.command,
-            tensors["proprio_mean_P"],
-            tensors["proprio_std_P"],
-            torch.tensor(body.position_P, dtype=torch.float32),
-        ),
+    known = Body(
+        model.dynamics,
+        adapter,
+        head,
+        body.command,
+        tensors["proprio_mean_P"],
+        tensors["proprio_std_P"],
+        torch.tensor(body.position_P, dtype=torch.float32),
     )
+    if ahead is None:
+        ahead = math.ceil(body.embodiment.delay_s / body.embodiment.step_s)
+    search = Planner(planner, known, ahead)
     camera = body.embodiment.camera
     encoder: Encoder = model.encoder
     encoder.resize_from(camera.height, camera.width)

@@ -5,11 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.contracts.errors import UserError
-from robot_wm.models.adapter import Adapter, ProprioHead
-from robot_wm.models.command import CommandMap
-from robot_wm.models.dynamics import Dynamics
+from robot_wm.models.body import Body, Moment
 from robot_wm.planning.samplers import CEM
 
 
@@ -47,53 +44,15 @@ class PlannerConfig:
             )
 
 
-@dataclass
-class Body:
-    """The parts of a calibrated model that planning needs.
-
-    Attributes:
-        dynamics, adapter, proprio_head: the networks.
-        command: the command space.
-        proprio_mean_P, proprio_std_P: standardisation of proprio.
-        goal_mask_P: 1 for entries of proprio that a goal image determines (positions), 0 for the others.
-    """
-
-    dynamics: Dynamics
-    adapter: Adapter
-    proprio_head: ProprioHead
-    command: CommandSpace
-    proprio_mean_P: Tensor
-    proprio_std_P: Tensor
-    goal_mask_P: Tensor
-
-
 class Planner(nn.Module):
     """History, goal and proprio to the next command chunk."""
 
-    proprio_mean_P: Tensor
-    proprio_std_P: Tensor
-    goal_mask_P: Tensor
-
-    def __init__(self, config: PlannerConfig, body: Body):
+    def __init__(self, config: PlannerConfig, body: Body, ahead: int = 0):
+        """`ahead`: model steps whose commands are already decided on when a plan is made (see `forward`)."""
         super().__init__()
-        self.config = config
-        self.command = body.command
-        self.dynamics, self.adapter, self.proprio_head = body.dynamics, body.adapter, body.proprio_head
-        self.command_map = CommandMap(body.command)
-        for name in ("proprio_mean_P", "proprio_std_P", "goal_mask_P"):
-            self.register_buffer(name, getattr(body, name))
-
-    @property
-    def proprio_dim(self) -> int:
-        return len(self.proprio_mean_P)
-
-    @property
-    def history(self) -> int:
-        return self.dynamics.history
-
-    @property
-    def latent_dim(self) -> int:
-        return self.dynamics.outputs.out_features
+        if ahead < 0:
+            raise UserError(f"ahead is {ahead}", "Give 0 or more model steps")
+        self.config, self.body, self.ahead = config, body, ahead
 
     def forward(
         self,
@@ -103,6 +62,7 @@ class Planner(nn.Module):
         reference_BU: Tensor,
         warm_BHU: Tensor,
         noise_BINHU: Tensor,
+        pending_BSKU: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Search for the command chunk whose predicted future comes closest to the goal.
 
@@ -110,60 +70,49 @@ class Planner(nn.Module):
             history_BTD: the last latents, newest last.
             goal_BD: latent of the goal image.
             proprio_BP: proprio now, in its own units.
-            reference_BU: the command sent last.
+            reference_BU: the command sent last, or the one just before `pending_BSKU`.
             warm_BHU: plan to start from, in plan units; zeros at first.
             noise_BINHU: standard normal draws.
+            pending_BSKU: where `ahead` is above 0, its S chunks of commands in physical units, already sent or
+                committed, whose effect `history_BTD` does not show yet; the search goes on from the last of them.
 
         Returns:
             The next chunk of commands (B, K, U) in physical units and within the limits, its cost (B,), the predicted
             mean squared latent error along it (B,), and the plan to start from next time (B, H, U).
         """
-        proprio_BP = (proprio_BP - self.proprio_mean_P) / self.proprio_std_P
-        still_BTD = goal_BD[:, None].expand(-1, self.history, -1)
-        goal_BP = self.proprio_head(still_BTD, self.goal_mask_P)
+        now = self.body.observe(history_BTD, self.body.standardize(proprio_BP))
+        if self.ahead:
+            assert pending_BSKU is not None and pending_BSKU.shape[1] == self.ahead
+            now, reference_BU = self.body.follow(now, pending_BSKU, reference_BU)
+        goal_BP = self.body.read_goal(goal_BD)
         mean_BHU = warm_BHU
         std_BHU = torch.full_like(warm_BHU, self.config.sampler.initial_std)
         for iteration in range(self.config.iterations):
             plans = self.config.sampler.sample(mean_BHU, std_BHU, noise_BINHU[:, iteration])
-            cost_BN, _ = self.evaluate(plans, history_BTD, proprio_BP, reference_BU, goal_BD, goal_BP)
+            cost_BN, _ = self.evaluate(plans, now, reference_BU, goal_BD, goal_BP)
             mean_BHU, std_BHU = self.config.sampler.update(plans, cost_BN)
-        cost, error = self.evaluate(mean_BHU[:, None], history_BTD, proprio_BP, reference_BU, goal_BD, goal_BP)
-        command_BKU, _ = self.command_map(mean_BHU[:, 0], reference_BU)
+        cost, error = self.evaluate(mean_BHU[:, None], now, reference_BU, goal_BD, goal_BP)
+        command_BKU, _ = self.body.command_map(mean_BHU[:, 0], reference_BU)
         next_warm = torch.cat([mean_BHU[:, 1:], torch.zeros_like(mean_BHU[:, :1])], dim=1)
         return command_BKU, cost.squeeze(1), error.squeeze(1), next_warm
 
     def evaluate(
-        self,
-        plans_BNHU: Tensor,
-        history_BTD: Tensor,
-        proprio_BP: Tensor,
-        reference_BU: Tensor,
-        goal_BD: Tensor,
-        goal_BP: Tensor,
+        self, plans_BNHU: Tensor, now: Moment, reference_BU: Tensor, goal_BD: Tensor, goal_BP: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Cost and mean predicted squared error (B, N) of plans; `proprio_BP` and `goal_BP` are standardised."""
-        num = plans_BNHU.shape[1]
-
-        def spread(x: Tensor) -> Tensor:
-            return x[:, None].expand(-1, num, *x.shape[1:]).flatten(0, 1)
-
-        history, proprio, reference = spread(history_BTD), spread(proprio_BP), spread(reference_BU)
-        goal, goal_proprio = spread(goal_BD), spread(goal_BP)
+        """Cost and mean predicted squared error (B, N) of plans; `goal_BP` is the goal's standardised proprio."""
+        num, mask_P = plans_BNHU.shape[1], self.body.position_P
+        now = now.repeat(num)
+        reference, goal, goal_proprio = (x.repeat_interleave(num, dim=0) for x in (reference_BU, goal_BD, goal_BP))
         objective = self.config.objective
-        # What proprio measures now is exact; latents only say how it will change.
-        offset = (proprio - self.proprio_head(history, self.goal_mask_P)) * self.goal_mask_P
         costs, errors = [], []
         for plan_MU in plans_BNHU.flatten(0, 1).unbind(dim=1):
-            commands, effective = self.command_map(plan_MU, reference)
+            commands, effective = self.body.command_map(plan_MU, reference)
             reference = commands[:, -1]
-            action = self.adapter(effective.flatten(1), proprio, history[:, -1])
-            z_MD, log_error = self.dynamics(history, action)
-            history = torch.cat([history[:, 1:], z_MD[:, None]], dim=1)
-            proprio = self.proprio_head(history, self.goal_mask_P) + offset
-            away = (proprio - goal_proprio).square() * self.goal_mask_P
+            now, log_error = self.body.imagine(now, effective.flatten(1))
+            away = (now.proprio_BP - goal_proprio).square() * mask_P
             costs.append(
-                objective.latent * (z_MD - goal).square().mean(-1)
-                + objective.proprio * away.sum(-1) / self.goal_mask_P.sum()
+                objective.latent * (now.history_BTD[:, -1] - goal).square().mean(-1)
+                + objective.proprio * away.sum(-1) / mask_P.sum()
             )
             errors.append(log_error.exp())
         cost_BN, error_BN = (torch.stack(terms).mean(0).unflatten(0, (-1, num)) for terms in (costs, errors))

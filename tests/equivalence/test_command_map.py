@@ -15,6 +15,7 @@ def _space(interface: str, max_step: float = 10.0) -> CommandSpace:
 
 
 plans = arrays(np.float64, (2,), elements=st.floats(-1, 1))
+chunks = arrays(np.float64, (3, 2), elements=st.floats(-1, 1))
 positions = st.tuples(st.floats(-1, 2), st.floats(0.5, 1.5)).map(np.array)
 
 
@@ -36,6 +37,18 @@ def test_torch_equals_numpy_for_positions(plan: np.ndarray, reference: np.ndarra
     clipped = np.clip(reference + np.cumsum(np.tile(plan, (3, 1)) * space.max_step, axis=0), space.low, space.high)
     assert np.allclose(chunk[0], clipped, atol=1e-5)
     assert np.allclose(effective[0], space.normalize(chunk[0].double().numpy(), reference), atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays(np.float64, (3, 2), elements=st.floats(-1, 1)),
+    positions,
+    st.sampled_from(["joint_position", "joint_velocity"]),
+)
+def test_commands_back_to_plan_units_in_torch_as_in_numpy(chunk: np.ndarray, reference: np.ndarray, name: str) -> None:
+    space = _space(name, 0.2)
+    found = CommandMap(space).normalize(torch.tensor(chunk).float()[None], torch.tensor(reference).float()[None])
+    assert np.allclose(found[0], space.normalize(chunk, reference), atol=1e-4)
 
 
 @settings(max_examples=40, deadline=None)

@@ -21,17 +21,18 @@ from robot_wm.contracts.bundle import TIPPED, Bundle, read_bundle
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Interface, Mjcf, Safety
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.body import Body
 from robot_wm.models.dynamics import Dynamics, DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
 from robot_wm.planning.controllable import Controllable
-from robot_wm.planning.planner import Body, Planner, PlannerConfig
+from robot_wm.planning.planner import Planner, PlannerConfig
 from robot_wm.planning.samplers import CEM
 
 SIDE, ROWS, NUM_PROPRIO, ACTION_DIM, HISTORY = 24, 6, 4, 3, 2
 NAMES = ("left_position", "right_position", "left_velocity", "right_velocity")
 
 
-def make_controllable(interface: Interface = "joint_velocity", seed: int = 0) -> Controllable:
+def make_controllable(interface: Interface = "joint_velocity", seed: int = 0, ahead: int = 0) -> Controllable:
     """The real modules at a tiny size, with random weights that make every command matter."""
     torch.manual_seed(seed)
     embodiment = Embodiment(
@@ -55,7 +56,9 @@ def make_controllable(interface: Interface = "joint_velocity", seed: int = 0) ->
         torch.tensor([1.0, 1.0, 0.0, 0.0]),
     )
     search = PlannerConfig(horizon=2, candidates=16, iterations=2, sampler=CEM(elites=4))
-    return Controllable(encoder.eval(), Planner(search, body).eval(), embodiment, command, NAMES, {"calibrate": "ab"})
+    return Controllable(
+        encoder.eval(), Planner(search, body, ahead).eval(), embodiment, command, NAMES, {"calibrate": "ab"}
+    )
 
 
 def make_recorded(rows: int = ROWS, seed: int = 1) -> Recorded:
@@ -139,6 +142,40 @@ def test_controller_from_image_to_command_is_pytorch(bundle: Bundle, controllabl
         )
         assert np.abs(plan.command_KU - command[0].numpy()).max() <= 1e-4
         assert plan.cost == pytest.approx(cost.item(), abs=1e-4)
+
+
+@torch.no_grad()
+def test_commands_under_way_are_planned_ahead_of_as_in_pytorch(tmp_path: Path) -> None:
+    controllable, recorded = make_controllable("joint_position", ahead=2), make_recorded()
+    bundle = export_bundle(controllable, recorded, tmp_path / "bundle")
+    assert bundle.spec.ahead == 2
+    controller, frame, proprio = Controller(bundle, num_threads=1, seed=4), recorded.frames_NYXC[0], recorded.proprio_NP
+    controller.set_goal(recorded.frames_NYXC[1])
+    pending_SKU = np.linspace(-0.4, 0.6, 8).reshape(2, 2, 2)
+    plan = controller.step(frame, proprio[0], pending_SKU)
+    z_BD = controllable.encoder(torch.from_numpy(recorded.frames_NYXC[:2]))
+    noise = np.random.default_rng(4).standard_normal((1, 2, 16, 2, 2), dtype=np.float32)
+    command, *_ = controllable.planner(
+        z_BD[None, :1].expand(-1, HISTORY, -1),
+        z_BD[1:],
+        torch.from_numpy(proprio[:1]),
+        torch.from_numpy(controller.reference_U)[None].float(),
+        torch.zeros(1, 2, 2),
+        torch.from_numpy(noise),
+        torch.from_numpy(pending_SKU)[None].float(),
+    )
+    assert np.abs(plan.command_KU - command[0].numpy()).max() <= 1e-4
+    assert not np.allclose(plan.command_KU, controller.step(frame, proprio[0], -pending_SKU).command_KU)
+    for wrong, words in ((None, "missing"), (pending_SKU[:1], r"of shape \(1, 2, 2\)")):
+        with pytest.raises(UserError, match=rf"pending commands are {words}.*2 model steps ahead.*\(2, 2, 2\)"):
+            controller.step(frame, proprio[0], wrong)
+
+
+def test_bundle_without_delay_takes_no_pending_commands(bundle: Bundle) -> None:
+    recorded, controller = make_recorded(), Controller(bundle, num_threads=1)
+    controller.set_goal(recorded.frames_NYXC[0])
+    with pytest.raises(UserError, match=r"plans from the frame itself.*ahead=1"):
+        controller.step(recorded.frames_NYXC[0], recorded.proprio_NP[0], np.zeros((1, 2, 2)))
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ def test_stage_takes_the_log_of_the_calibration_and_finds_itself_again(
         calls.append(recorded)
         return read_bundle(write_bundle(path))
 
-    monkeypatch.setattr(stage, "load_controllable", lambda run, planner: BODY)
+    monkeypatch.setattr(stage, "load_controllable", lambda run, planner, ahead: BODY)
     monkeypatch.setattr(stage, "export_bundle", export_bundle)
     config = ExportConfig(str(calibration), parity_rows=4, out=str(tmp_path / "runs"))
     path = export(config)
@@ -91,7 +91,7 @@ def test_failed_gate_leaves_no_run(calibration: Path, tmp_path: Path, monkeypatc
     def export_bundle(*_: object) -> None:
         raise UserError("the exported command differs from PyTorch by 1", "No bundle was written")
 
-    monkeypatch.setattr(stage, "load_controllable", lambda run, planner: BODY)
+    monkeypatch.setattr(stage, "load_controllable", lambda run, planner, ahead: BODY)
     monkeypatch.setattr(stage, "export_bundle", export_bundle)
     with pytest.raises(UserError, match="differs"):
         export(ExportConfig(str(calibration), out=str(tmp_path / "runs")))

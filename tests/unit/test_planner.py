@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.contracts.errors import UserError
-from robot_wm.planning.planner import Body, ObjectiveConfig, Planner, PlannerConfig
+from robot_wm.models.body import Body
+from robot_wm.planning.planner import ObjectiveConfig, Planner, PlannerConfig
 from robot_wm.planning.samplers import CEM
 
 SPACE = CommandSpace("joint_velocity", ("a", "b"), "rad/s", (-1.0, -1.0), (1.0, 1.0), (2.0, 2.0), 2, 10.0)
@@ -100,6 +101,19 @@ def test_measured_proprio_corrects_what_the_latent_misreads() -> None:
     right, *_ = _planner(config)(history, goal, place, *rest)
     misread, *_ = _planner(config)(history + 5, goal, place, *rest)
     assert torch.allclose(right, misread, atol=1e-4)
+
+
+@torch.no_grad()
+def test_plans_ahead_of_commands_under_way_as_if_they_had_been_seen() -> None:
+    """With two chunks pending, planning starts from where these lead, and from the command in which they end."""
+    history, goal, place, reference, *rest = _inputs(4)
+    pending = torch.rand(4, 2, 2, 2) - 0.5
+    later = place + 0.2 * pending.mean(2).sum(1)
+    before = place + 0.2 * pending[:, 0].mean(1)
+    delayed = Planner(CONFIG, _planner().body, ahead=2)(history, goal, place, reference, *rest, pending)
+    seen = _planner()(torch.stack([before, later], dim=1), goal, later, pending[:, -1, -1], *rest)
+    for found, wanted in zip(delayed, seen, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [{"horizon": 0}, {"iterations": 0}, {"candidates": 6}])
