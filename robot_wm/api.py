@@ -74,7 +74,7 @@ def load_calibrated(run: str | Path, planner: PlannerConfig | None = None) -> "C
     Raises:
         UserError: not a finished calibrate run, or a file of it is missing or damaged.
     """
-    return CalibratedModel(load_controllable(Path(run), planner or PlannerConfig()))
+    return CalibratedModel(load_controllable(Path(run), planner or PlannerConfig(), ahead=0))
 
 
 def open_dataset(path: str | Path) -> LeRobotDataset:
@@ -126,7 +126,7 @@ class PretrainedModel:
     @torch.no_grad()
     def score(self, z_HD: Floats, goal_D: Floats) -> float:
         """How far the last of `z_HD` is from a goal's latent: mean squared difference; lower is better."""
-        return float(self.torch_model.score(_tensor(z_HD)[None], _tensor(goal_D)[None]))
+        return float(_distance(_tensor(z_HD)[None], _tensor(goal_D)))
 
     @torch.no_grad()
     def plan(
@@ -142,13 +142,13 @@ class PretrainedModel:
             seed: of its random draws.
         """
         search, random = CEM(), torch.Generator().manual_seed(seed)
-        history, goal = self._history(z_TD).expand(candidates, -1, -1), _tensor(goal_D).expand(candidates, -1)
+        history, goal = self._history(z_TD).expand(candidates, -1, -1), _tensor(goal_D)
         mean = torch.zeros(1, horizon, self.action_dim)
         std = torch.full_like(mean, search.initial_std)
         for _ in range(iterations):
             plans_BNHA = search.sample(mean, std, torch.randn(1, candidates, *mean.shape[1:], generator=random))
-            cost = self.torch_model.score(self.torch_model.rollout(history, plans_BNHA[0]), goal)
-            mean, std = search.update(plans_BNHA, cost[None])
+            cost_N = _distance(self.torch_model.rollout(history, plans_BNHA[0]), goal)
+            mean, std = search.update(plans_BNHA, cost_N[None])
         return np.asarray(mean[0])
 
     def _history(self, z_TD: Floats) -> Tensor:
@@ -177,6 +177,23 @@ class CalibratedModel:
         return _encode(self._encoder, frames_TYXC)
 
     @torch.no_grad()
+    def predict(
+        self,
+        z_TD: Floats,
+        commands_HKU: NDArray[np.floating[Any]],
+        proprio_P: NDArray[np.floating[Any]],
+        reference_U: NDArray[np.floating[Any]] | None = None,
+    ) -> Floats:
+        """The latents (H, D) that follow if H command chunks are sent; arguments as for `plan`."""
+        proprio, reference = self._checked(proprio_P, reference_U)
+        body, found = self.planner.body, []
+        now = body.observe(_last(z_TD, body.history), body.standardize(proprio))
+        for chunk_KU in _tensor(commands_HKU):
+            now, reference = body.follow(now, chunk_KU[None, None], reference)
+            found.append(now.history_BTD[0, -1])
+        return np.asarray(torch.stack(found))
+
+    @torch.no_grad()
     def plan(
         self,
         z_TD: Floats,
@@ -197,24 +214,27 @@ class CalibratedModel:
         Raises:
             UserError: proprio or reference of another length.
         """
-        rest_U = self.command.hold(np.zeros(self.command.dim))
-        reference = rest_U if reference_U is None else reference_U
+        proprio, reference = self._checked(proprio_P, reference_U)
+        size, random = self.planner.config, torch.Generator().manual_seed(seed)
+        warm = torch.zeros(1, size.horizon, self.command.dim)
+        noise = torch.randn(1, size.iterations, size.candidates, *warm.shape[1:], generator=random)
+        history, goal = _last(z_TD, self.planner.body.history), _tensor(goal_D)[None]
+        command_BKU, *_ = self.planner(history, goal, proprio, reference, warm, noise)
+        return np.asarray(command_BKU[0], dtype=np.float64)
+
+    def _checked(
+        self, proprio_P: NDArray[np.floating[Any]], reference_U: NDArray[np.floating[Any]] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Both as a batch of one."""
+        if reference_U is None:
+            reference_U = self.command.hold(np.zeros(self.command.dim))
         for name, given, names in (
             ("proprio", proprio_P, self.proprio_names),
-            ("reference", reference, self.command.names),
+            ("reference", reference_U, self.command.names),
         ):
             if np.shape(given) != (len(names),):
                 raise UserError(f"{name} has shape {np.shape(given)}", f"Give {len(names)} entries: {', '.join(names)}")
-        size = self.planner.config
-        warm = torch.zeros(1, size.horizon, self.command.dim)
-        noise = torch.randn(
-            1, size.iterations, size.candidates, *warm.shape[1:], generator=torch.Generator().manual_seed(seed)
-        )
-        command_BKU, *_ = self.planner(
-            _last(z_TD, self.planner.history), _tensor(goal_D)[None], _tensor(proprio_P)[None],
-            _tensor(reference)[None], warm, noise,
-        )  # fmt: skip
-        return np.asarray(command_BKU[0], dtype=np.float64)
+        return _tensor(proprio_P)[None], _tensor(reference_U)[None]
 
 
 def _encode(encoder: Any, frames_TYXC: Frames) -> Floats:
@@ -229,6 +249,11 @@ def _encode(encoder: Any, frames_TYXC: Frames) -> Floats:
 
 def _tensor(values: NDArray[Any]) -> Tensor:
     return torch.as_tensor(np.asarray(values, dtype=np.float32))
+
+
+def _distance(z_BHD: Tensor, goal_D: Tensor) -> Tensor:
+    """Mean squared latent distance (B,) of the last predicted latent to the goal."""
+    return (z_BHD[:, -1] - goal_D).square().mean(dim=-1)
 
 
 def _last(z_TD: Floats, history: int) -> Tensor:

@@ -4,6 +4,7 @@ import doctest
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run
 from robot_wm.data.loader import Scales
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.body import Body
 from robot_wm.models.encoder import EncoderConfig
 from robot_wm.models.world_model import DynamicsConfig, WorldModel, WorldModelConfig
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
@@ -103,15 +105,19 @@ def calibrated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = WorldModel(sizes)
 
-    class Parts:
-        adapter = Adapter(AdapterConfig(16, 4), 2 * tiny.command.dim, len(NAMES), sizes.encoder.latent_dim, 3)
-        proprio_head = ProprioHead(sizes.encoder.latent_dim, len(NAMES))
-        proprio_mean_P, proprio_std_P = torch.zeros(len(NAMES)), torch.ones(len(NAMES))
-
-    Parts.model = model
-    body = CalibrationFile(tiny.embodiment, tiny.command, NAMES, AdapterConfig(16, 4))
+    body = Body(
+        model.dynamics,
+        Adapter(AdapterConfig(16, 4), 2 * tiny.command.dim, len(NAMES), sizes.encoder.latent_dim, 3),
+        ProprioHead(sizes.encoder.latent_dim, len(NAMES)),
+        tiny.command,
+        torch.zeros(len(NAMES)),
+        torch.ones(len(NAMES)),
+        torch.ones(len(NAMES)),
+    )
+    parts = SimpleNamespace(model=model, body=body)
+    file = CalibrationFile(tiny.embodiment, tiny.command, NAMES, AdapterConfig(16, 4))
     with open_run(tmp_path_factory.mktemp("api"), "calibrate", "tiny", {"seed": 0}) as run:
-        run.finish(save_calibration(run.path, Parts(), body, ModelFile(sizes, SCALES, 0.1)))
+        run.finish(save_calibration(run.path, parts, file, ModelFile(sizes, SCALES, 0.1)))
     return run.path
 
 
@@ -124,5 +130,7 @@ def test_a_calibrated_model_plans_commands_within_limits(calibrated_run: Path, f
     assert (command_KU >= body.command.low).all() and (command_KU <= body.command.high).all()
     assert np.array_equal(command_KU, body.plan(z_TD, z_TD[0], np.zeros(4), np.zeros(2), seed=1))
     assert not np.array_equal(command_KU, body.plan(z_TD, z_TD[0], np.zeros(4), seed=2))
+    future_HD = body.predict(z_TD, np.stack([command_KU, command_KU]), np.zeros(4))
+    assert future_HD.shape == (2, z_TD.shape[1])
     with pytest.raises(UserError, match="left_position"):
         body.plan(z_TD, z_TD[0], np.zeros(3))
