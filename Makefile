@@ -14,7 +14,7 @@ STAMP  := $(VENV)/.installed
 GL     := $(VENV)/.gl
 GL_APT := libegl1 libosmesa6 libgl1 libglib2.0-0
 
-.PHONY: setup demo test test-fast test-lerobot lint format docs clean help
+.PHONY: setup demo test test-fast test-lerobot lint format results bench-compare docs clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -46,6 +46,12 @@ lint: $(STAMP) ## formatting, style, types, import rules
 format: $(STAMP) ## rewrite files in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+results: $(STAMP) ## docs/results.md from benchmarks/results/
+	$(BIN)/python -m deploy.bench.history page
+
+bench-compare: $(STAMP) ## what the newest results lost by more than noise
+	$(BIN)/python -m deploy.bench.history compare
 
 docs: $(STAMP) ## the documentation as a site in site/, readable without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
