@@ -91,7 +91,7 @@ def attempt(stage: Stage, decider: Decider, pair: Pair, sees: bool) -> Attempt:
     decider.set_goal(pair.goal_frame)
     reference_U = simulation.reference()
     decider.reset(reference_U, seed=pair.seed)
-    safety = Safety(decider.spec)
+    safety = Safety(decider.spec, sees)
     robot = stage.twin if sees else Blindfold(stage.twin, stage.twin.read())
     done = run_loop(cast(Controller, decider), robot, task.max_steps, safety, on_step=watch, reference_U=reference_U)
     episode = Episode(

@@ -24,6 +24,7 @@ class Plan:
         uncertainty: predicted error of the planner's own imagination.
         encode_s, plan_s: wall time of the two graphs [s].
         latent_D: the encoded frame.
+        rest_LU: what the plan has in mind after that, (L, U) [the command's unit]; None where it is not known.
     """
 
     command_KU: NDArray[np.float64]
@@ -32,6 +33,7 @@ class Plan:
     encode_s: float
     plan_s: float
     latent_D: NDArray[np.float32]
+    rest_LU: NDArray[np.float64] | None = None
 
     @property
     def is_finite(self) -> bool:
@@ -158,6 +160,7 @@ class Controller:
             encode_s=encoded - started,
             plan_s=time.perf_counter() - encoded,
             latent_D=self._encode.outputs["latent"][0].copy(),
+            rest_LU=self._rest(outputs["command"][0, -1].astype(np.float64)),
         )
         if not (plan.is_finite and np.isfinite(inputs["warm"]).all()):
             self.reset()  # one bad input must not live on in the history or the warm start
@@ -181,6 +184,11 @@ class Controller:
                 f"Give pending_SKU of shape {wanted}: the commands sent or committed since the frame, in {space.unit}",
             )
         self._plan.inputs["pending"][0] = pending_SKU
+
+    def _rest(self, last_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The model steps after the first, as commands; the last row of the warm start is a guess of what follows."""
+        space, plan_HU = self.spec.command, self._plan.outputs["next_warm"][0, :-1].astype(np.float64)
+        return space.denormalize(np.repeat(np.clip(plan_HU, -1.0, 1.0), space.frame_skip, axis=0), last_U)
 
     def _run_encoder(self, frame_YXC: NDArray[np.uint8]) -> None:
         frame: NDArray[Any] = np.asarray(frame_YXC)

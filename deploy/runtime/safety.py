@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.runtime.controller import Plan
+from deploy.runtime.limits import ACCELERATION, JERK, LIMIT, RATE, Limits
 from robot_wm.contracts.bundle import ControllerSpec
+from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
+from robot_wm.contracts.safety import Answer
 
 STALE_FRAME = "stale_frame"  # older (or further in the future) than max_frame_age_s
 UNCHANGED_FRAME = "unchanged_frame"  # not newer than the frame of the plan before
@@ -15,109 +18,172 @@ BAD_PROPRIO = "bad_proprio"  # NaN or infinite
 BAD_PLAN = "bad_plan"  # a command or the cost is NaN or infinite
 OVERRUN = "overrun"  # planning took longer than a model step, max_overruns times in a row
 BAD_COMMAND = "bad_command"  # NaN or infinite
-LIMIT = "limit"  # moved to the nearest limit
-RATE = "rate"  # slowed to max_step
+STALE_PROPRIO = "stale_proprio"  # older than max_proprio_age_s
+FROZEN_IMAGE = "frozen_image"  # not one pixel differs while the robot is told to move, though frames claim to be new
+OUT_OF_BOUNDS = "out_of_bounds"  # an entry of proprio is, or would come to rest, outside its bounds
+PLANNER_STALL = "planner_stall"  # no answer for max_stall_s
+PLANNER_ERROR = "planner_error"  # an exception instead of a plan
 
-INTERVENTIONS = (STALE_FRAME, UNCHANGED_FRAME, BAD_PROPRIO, BAD_PLAN, OVERRUN, BAD_COMMAND, LIMIT, RATE)
-_ROUNDING = 1e-6  # share of the range within which a difference is float32's, not an intervention
+# Flight logs hold indices into this: new names go to the end.
+INTERVENTIONS = (
+    STALE_FRAME, UNCHANGED_FRAME, BAD_PROPRIO, BAD_PLAN, OVERRUN, BAD_COMMAND, LIMIT, RATE,
+    STALE_PROPRIO, FROZEN_IMAGE, OUT_OF_BOUNDS, PLANNER_STALL, PLANNER_ERROR, ACCELERATION, JERK,
+)  # fmt: skip
+
+_MOVING = 0.05  # share of the full speed above which a picture should change
 
 
 class Safety:
     """Guards of one control loop.
 
-    A guard that trips before planning answers with *hold*: the last target for position interfaces, a slow-down to
-    zero by at most `max_step` per tick for rate interfaces. Whatever happens, what `filter` and `hold` return is
-    finite and within the limits.
+    A guard that trips takes the robot out of the planner's hands; its answer (see contracts.safety) says what happens
+    instead. Whatever happens, what `filter`, `brake` and `park` return is finite and within the limits of range, step,
+    acceleration and jerk, reckoned from what `sent` was told.
 
     Attributes:
         counts: control ticks on which each guard stepped in, by name.
+        limits: the bounds of commands, and what was sent last.
         period_s: one control tick [s].
+        step_s: one model step [s].
     """
 
-    def __init__(self, spec: ControllerSpec):
-        self._space = spec.command
-        self._limits = spec.safety
+    def __init__(self, spec: ControllerSpec, sees: bool = True):
+        """Resolve limits and bounds.
+
+        Args:
+            spec: of the controller.
+            sees: whether the controller looks at pictures; for one that does not, none is judged.
+
+        Raises:
+            UserError: bounds on something that is not in the controller's proprio, or limits too tight to brake.
+        """
+        self._settings, self._sees = spec.safety, sees
+        self.limits = Limits(spec.command, spec.safety)
         self.period_s = 1 / spec.command.control_rate_hz
-        self._step_s = spec.command.frame_skip * self.period_s
-        self._low, self._high = np.asarray(spec.command.low), np.asarray(spec.command.high)
-        self._max_step = np.asarray(spec.command.max_step)
+        self.step_s = spec.command.frame_skip * self.period_s
+        self._full_speed = np.asarray(spec.command.max_step if spec.command.is_position else spec.command.high)
+        self._bounded = [_index(spec.proprio, name) for name in spec.safety.bounds]
+        self._bounds = np.asarray(list(spec.safety.bounds.values()), dtype=float).reshape(-1, 2).T
+        self._start_U = self.limits.in_force_U
         self.counts: Counter[str] = Counter()
         self.reset()
 
-    def reset(self) -> None:
-        """Start a new episode with all counts at zero."""
+    def reset(self, in_force_U: NDArray[np.float64] | None = None) -> None:
+        """Start a new episode with all counts at zero, at rest with `in_force_U` (None: what was sent last)."""
+        self.limits.reset(self.limits.in_force_U if in_force_U is None else in_force_U)
+        self._start_U = self.limits.in_force_U
         self.counts = Counter()
         self._planned_frame_s = -np.inf
         self._overruns = 0
+        self._picture: NDArray[np.uint8] | None = None
+        self._frozen_s = 0.0
+        self._place: NDArray[np.float64] | None = None
+
+    def answer(self, guard: str) -> Answer:
+        """What happens when `guard` has tripped."""
+        return self._settings.answer(guard)
 
     def check_observation(self, observation: Observation, now_s: float, planning: bool) -> str | None:
-        """Why the robot must hold instead of trusting `observation`, or None.
+        """Why the robot must not go on from `observation`, or None. Asked once per control tick.
 
         Args:
             observation: the newest reading.
             now_s: the robot's clock [s].
             planning: a plan is about to be made from it; its frame must then be newer than that of the plan before.
         """
-        age_s = now_s - observation.time_s
-        if not abs(age_s) <= self._limits.max_frame_age_s:  # written so that NaN is stale
-            return self._count(STALE_FRAME)
+        settings = self._settings
+        measured_s = now_s if observation.proprio_time_s is None else observation.proprio_time_s
         if not np.isfinite(observation.proprio_P).all():
-            return self._count(BAD_PROPRIO)
+            return self.count(BAD_PROPRIO)
+        if self._leaves_bounds(observation.proprio_P):
+            return self.count(OUT_OF_BOUNDS)
+        if not abs(now_s - observation.time_s) <= settings.max_frame_age_s:  # written so that NaN is stale
+            return self.count(STALE_FRAME)
+        if not abs(now_s - measured_s) <= settings.max_proprio_age_s:
+            return self.count(STALE_PROPRIO)
+        if self._is_frozen(observation.frame_YXC):
+            return self.count(FROZEN_IMAGE)
         if planning:
             # A clock that was set back would otherwise leave every later frame "old" for good.
-            went_back = self._planned_frame_s > observation.time_s + self._limits.max_frame_age_s
+            went_back = self._planned_frame_s > observation.time_s + settings.max_frame_age_s
             if observation.time_s <= self._planned_frame_s and not went_back:
-                return self._count(UNCHANGED_FRAME)
+                return self.count(UNCHANGED_FRAME)
             self._planned_frame_s = observation.time_s
         return None
 
     def check_plan(self, plan: Plan, elapsed_s: float) -> str | None:
-        """Why the robot must hold instead of following `plan`, or None.
+        """Why the robot must not follow `plan`, or None.
 
         Args:
             plan: what the controller decided.
             elapsed_s: how long that took on the robot's clock [s].
         """
-        self._overruns = self._overruns + 1 if elapsed_s > self._step_s else 0
+        self._overruns = self._overruns + 1 if elapsed_s > self.step_s else 0
         if not plan.is_finite:
-            return self._count(BAD_PLAN)
-        return self._count(OVERRUN) if self._overruns >= self._limits.max_overruns else None
+            return self.count(BAD_PLAN)
+        return self.count(OVERRUN) if self._overruns >= max(1, self._settings.max_overruns) else None
 
-    def filter(self, command_U: NDArray[np.float64], previous_U: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The command that may be sent, (U,) [the command's unit].
+    def check_waiting(self, waited_s: float) -> str | None:
+        """Why the robot must not wait any longer for a plan, or None.
 
         Args:
-            command_U: what the plan asks for; anything not finite becomes hold.
-            previous_U: what was really sent last; the change from it is at most `max_step`.
+            waited_s: since the planner was asked, on this computer's clock [s].
         """
+        return self.count(PLANNER_STALL) if waited_s > self._settings.max_stall_s else None
+
+    def filter(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The command that may be sent, (U,) [the command's unit]; anything not finite becomes a brake."""
         if not np.isfinite(command_U).all():
-            self._count(BAD_COMMAND)
-            return self.hold(previous_U)
-        clipped_U = np.clip(command_U, self._low, self._high)
-        allowed_U = self._approach(clipped_U, previous_U)
-        tolerance = _ROUNDING * (self._high - self._low)
-        if (np.abs(clipped_U - command_U) > tolerance).any():
-            self._count(LIMIT)
-        if (np.abs(allowed_U - clipped_U) > tolerance).any():
-            self._count(RATE)
+            self.count(BAD_COMMAND)
+            return self.brake()
+        allowed_U = self.limits.filter(command_U)
+        for name in self.limits.touched:
+            self.count(name)
         return allowed_U
 
-    def hold(self, previous_U: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The command that stays in place, or brakes towards it, (U,) [the command's unit]."""
-        return self._approach(self._space.hold(self._within(previous_U)), previous_U)
+    def brake(self) -> NDArray[np.float64]:
+        """The next command of the fastest way to rest, (U,) [the command's unit]."""
+        return self.limits.brake()
 
-    def is_holding(self, previous_U: NDArray[np.float64]) -> bool:
-        """Whether sending hold again would change nothing."""
-        return bool(np.array_equal(self.hold(previous_U), previous_U))
+    def park(self) -> NDArray[np.float64]:
+        """The next command of the slow way back to where the episode began; a brake for all but positions."""
+        return self.limits.toward(self._start_U) if self.limits.is_position else self.limits.brake()
 
-    def _approach(self, target_U: NDArray[np.float64], previous_U: NDArray[np.float64]) -> NDArray[np.float64]:
-        start_U = self._within(previous_U)
-        return np.clip(target_U, start_U - self._max_step, start_U + self._max_step)
+    def sent(self, command_U: NDArray[np.float64]) -> None:
+        """What was really sent in this tick."""
+        self.limits.sent(command_U)
 
-    def _within(self, previous_U: NDArray[np.float64]) -> NDArray[np.float64]:
-        rest_U = np.clip(0.0, self._low, self._high)
-        return np.clip(np.where(np.isfinite(previous_U), previous_U, rest_U), self._low, self._high)
+    def paused(self) -> None:
+        """Control ticks went by without a command: a position came to rest, a velocity stayed in force."""
+        self.limits.reset(self.limits.in_force_U)
 
-    def _count(self, name: str) -> str:
+    def count(self, name: str) -> str:
+        """Count one intervention; returns its name."""
         self.counts[name] += 1
         return name
+
+    def _leaves_bounds(self, proprio_P: NDArray[np.float32]) -> bool:
+        if not self._bounded:
+            return False
+        place = proprio_P[self._bounded].astype(float)
+        before, self._place = self._place, place
+        moved = 0.0 if before is None else place - before
+        rests_at = place + moved * self.limits.brake_ticks / 2  # braking halves the way
+        low, high = self._bounds
+        return bool((np.minimum(place, rests_at) < low).any() or (np.maximum(place, rests_at) > high).any())
+
+    def _is_frozen(self, frame_YXC: NDArray[np.uint8]) -> bool:
+        if not self._sees:
+            return False
+        same = self._picture is not None and np.array_equal(frame_YXC, self._picture)
+        moving = (np.abs(self.limits.speed_U) > _MOVING * self._full_speed).any()
+        self._frozen_s = self._frozen_s + self.period_s if same and moving else 0.0
+        if not same:
+            self._picture = frame_YXC.copy()
+        return self._frozen_s > self._settings.max_frozen_s
+
+
+def _index(proprio: tuple[str, ...], name: str) -> int:
+    if name not in proprio:
+        raise UserError(f"safety.bounds names {name!r}, which is not measured", f"Proprio has: {', '.join(proprio)}")
+    return proprio.index(name)

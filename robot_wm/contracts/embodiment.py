@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.config import to_mapping
 from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.safety import Safety as Safety
 
+_FIRST_LIMITS = ("max_step", "margin", "max_frame_age_s", "max_overruns")
 Interface = Literal["joint_position", "joint_velocity", "joint_torque", "end_effector_velocity"]
 LONGEST_DELAY_S = 1.0  # what is slower than this cannot be controlled in closed loop
 
@@ -86,33 +88,6 @@ class Camera:
                 f"camera {self.name}: {self.width} x {self.height} px, fovy_deg {self.fovy_deg}",
                 "Give a positive height and width, and an angle between 0 and 180",
             )
-
-
-@dataclass(frozen=True)
-class Safety:
-    """Limits that the runtime adds to those of the MJCF.
-
-    Attributes:
-        max_step: largest change of a command between two control ticks [the command's unit]; one value for all.
-        margin: share of the command range kept free at both ends.
-        max_frame_age_s: an older frame is stale and the robot holds.
-        max_overruns: missed planning deadlines in a row before the robot holds.
-    """
-
-    max_step: float
-    margin: float = 0.0
-    max_frame_age_s: float = 0.5
-    max_overruns: int = 3
-
-    def __post_init__(self) -> None:
-        for name, valid, wanted in (
-            ("max_step", self.max_step > 0, "It must be positive"),
-            ("margin", 0 <= self.margin < 0.5, "It must be in [0, 0.5)"),
-            ("max_frame_age_s", self.max_frame_age_s > 0, "It must be positive"),
-            ("max_overruns", self.max_overruns >= 0, "It may not be negative"),
-        ):
-            if not valid:
-                raise UserError(f"safety: {name} is {getattr(self, name)}", wanted)
 
 
 @dataclass(frozen=True)
@@ -192,6 +167,8 @@ class Embodiment:
         values = {k: v for k, v in to_mapping(self).items() if k not in ("object", "gripper", "second_hand")}
         if not self.delay_s:
             del values["delay_s"]
+        new = Safety(self.safety.max_step)  # a limit that came with a later version counts once it is asked for
+        values["safety"] = {k: v for k, v in values["safety"].items() if k in _FIRST_LIMITS or v != getattr(new, k)}
         values["mjcf"] = {k: v for k, v in values["mjcf"].items() if v or k in ("path", "package")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

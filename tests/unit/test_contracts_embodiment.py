@@ -30,6 +30,10 @@ SPACE = CommandSpace("joint_velocity", ("a", "b"), "rad/s", (-1.0, -2.0), (1.0, 
         ({"safety": {"max_step": 1, "margin": 0.5}}, "safety: margin is 0.5. It must be in [0, 0.5)"),
         ({"safety": {"max_step": 1, "max_frame_age_s": 0}}, "safety: max_frame_age_s is 0.0"),
         ({"safety": {"max_step": 1, "max_overruns": -1}}, "safety: max_overruns is -1"),
+        ({"safety": {"max_step": 1, "max_jerk": 0}}, "safety: max_jerk is 0.0. It must be positive, or left out"),
+        ({"safety": {"max_step": 1, "bounds": {"x": [1, 0]}}}, "safety: bounds.x is [1.0, 0.0]. Give [low, high]"),
+        ({"safety": {"max_step": 1, "answers": {"fire": "hold"}}}, "answers.fire is hold. Guards are: stale_frame"),
+        ({"safety": {"max_step": 1, "answers": {"overrun": "panic"}}}, "is 'panic'. Choose one of: hold, slow_stop"),
         ({"camera": {"name": "top", "height": 0}}, "camera top: 96 x 0 px"),
         ({"camera": {"name": "top", "fovy_deg": 180}}, "fovy_deg 180.0. Give a positive height"),
         ({"camera": {"name": "top", "position_m": [1, 2]}}, "embodiment.camera.position_m has 2 values. Give 3"),
@@ -76,6 +80,14 @@ def test_model_step_and_what_holds_still() -> None:
 def test_a_body_without_delay_keeps_the_digest_that_it_had_before_there_were_delays() -> None:
     assert BODY.digest() == "0f3c0329c67b0172e37ffed7f6434950e391885712302426b7f10e7573186255"
     assert replace(BODY, delay_s=0.04).digest() != BODY.digest()
+
+
+def test_limit_that_came_later_changes_a_body_only_where_it_is_asked_for() -> None:
+    first = {"max_step": 0.1, "margin": 0.0, "max_frame_age_s": 0.5, "max_overruns": 3}
+    values = to_mapping(BODY) | {"safety": first}
+    assert from_mapping(Embodiment, values, "embodiment").digest() == BODY.digest()
+    assert replace(BODY, safety=replace(BODY.safety, max_jerk=1.0)).digest() != BODY.digest()
+    assert replace(BODY, safety=replace(BODY.safety, margin=0.1)).digest() != BODY.digest()
 
 
 def test_plans_beyond_the_limits_become_commands_within() -> None:

@@ -1,5 +1,8 @@
 """The loop against a robot made of a list: what is sent, when a plan is made, and what happens when things fail."""
 
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +146,7 @@ def test_driver_error_leaves_the_robot_at_rest_and_goes_on(controller: Controlle
     robot = ListRobot(fails_at=4)
     with pytest.raises(ConnectionError, match="bus gone"):
         fly(controller, robot, 10)
-    assert [float(command_U[0]) for command_U in robot.sent[2:]] == pytest.approx([1.0, 0.5, 0.0])
+    assert [float(command_U[0]) for command_U in robot.sent[2:]] == pytest.approx([1.0, 0.5, 0.0, 0.0])
 
 
 def test_interrupt_in_a_callback_leaves_the_robot_at_rest(controller: Controller) -> None:
@@ -158,14 +161,110 @@ def test_interrupt_in_a_callback_leaves_the_robot_at_rest(controller: Controller
     assert np.array_equal(robot.sent[-1], [0.0, 0.0])
 
 
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_both_signals_end_the_tick_and_leave_the_robot_at_rest(
+    controller: Controller, number: int, error: type[BaseException]
+) -> None:
+    robot, before = ListRobot(), signal.getsignal(number)
+
+    def interrupt(tick: Tick) -> None:
+        if tick.index == 2:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(error):
+        run_loop(controller, robot, 10, Safety(controller.spec), on_step=interrupt)
+    assert robot.reads == 3
+    assert np.array_equal(robot.sent[-1], [0.0, 0.0])
+    assert signal.getsignal(number) == before
+
+
+class Releasing(ListRobot):
+    released = False
+
+    def release(self) -> None:
+        self.released = True
+
+
+def answering(controller: Controller, guard: str, answer: str) -> Safety:
+    limits = replace(controller.spec.safety, answers={guard: answer})
+    return Safety(replace(controller.spec, safety=limits))
+
+
+@pytest.mark.parametrize("answer", ["slow_stop", "torque_off", "park"])
+def test_a_guard_may_end_the_flight(controller: Controller, answer: str) -> None:
+    """Park is a slow stop here: a velocity has no way back."""
+    robot = Releasing(proprios={3: np.nan})
+    result = run_loop(controller, robot, 50, answering(controller, guards.BAD_PROPRIO, answer))
+    assert result.ended_by == guards.BAD_PROPRIO
+    assert [float(command_U[0]) for command_U in robot.sent[2:]] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    assert result.num_ticks == len(robot.sent) == robot.reads == 6
+    assert robot.released == (answer == "torque_off")
+
+
+def test_parking_goes_back_to_where_the_flight_began(tmp_path: Path) -> None:
+    controller = Controller(write_bundle(tmp_path / "bundle", make_spec("joint_position")))
+    controller.set_goal(RED)
+    robot = ListRobot(proprios={8: np.nan})
+    start_U = np.array([0.3, 0.1])
+    safety = answering(controller, guards.BAD_PROPRIO, "park")
+    result = run_loop(controller, robot, 50, safety, reference_U=start_U)
+    assert np.abs(robot.sent[7] - start_U).max() > 0.5
+    assert robot.sent[-1] == pytest.approx(start_U, abs=2e-3)
+    assert result.ended_by == guards.BAD_PROPRIO
+
+
+@pytest.mark.parametrize(("at_end", "ticks"), [("leave", 6), ("slow_stop", 9)])
+def test_the_end_is_flown_under_the_same_guards_and_logged(controller: Controller, at_end: str, ticks: int) -> None:
+    robot, seen = ListRobot(proprios={6: np.nan}), []
+    safety = Safety(controller.spec)
+    result = run_loop(controller, robot, 6, safety, on_step=seen.append, at_end=at_end)  # type: ignore[arg-type]
+    assert result.num_ticks == len(seen) == len(robot.sent) == robot.reads == ticks
+    assert (robot.sent[-1][0] == 0.0) == (at_end == "slow_stop")
+    assert result.interventions.get(guards.BAD_PROPRIO, 0) == (at_end == "slow_stop")
+    assert result.ended_by is None
+
+
+def test_parking_ends_at_once_on_a_robot_that_does_not_move(tmp_path: Path) -> None:
+    class Still(ListRobot):
+        def write(self, command_U: np.ndarray) -> np.ndarray:
+            super().write(command_U)
+            return np.array([0.3, 0.1])
+
+    controller = Controller(write_bundle(tmp_path / "bundle", make_spec("joint_position")))
+    controller.set_goal(RED)
+    reference_U = np.array([0.3, 0.1])
+    result = run_loop(controller, Still(), 5, Safety(controller.spec), reference_U=reference_U, at_end="park")
+    assert result.num_ticks == 6
+
+
+def test_robot_outside_its_limits_is_not_moved(tmp_path: Path) -> None:
+    controller = Controller(write_bundle(tmp_path / "bundle", make_spec("joint_position")))
+    controller.set_goal(RED)
+    with pytest.raises(UserError, match=r"left stands at 1.7 rad, its limits are -1 to 1. Move the robot"):
+        run_loop(controller, ListRobot(), 5, Safety(controller.spec), reference_U=np.array([1.7, 0.1]))
+
+
+def test_stop_survives_a_driver_that_loses_a_command() -> None:
+    class Loses(ListRobot):
+        def write(self, command_U: np.ndarray) -> np.ndarray:
+            self.reads += 1
+            return super().write(command_U)
+
+    robot, safety = Loses(fails_at=2), Safety(make_spec())
+    safety.reset(np.ones(2))
+    stop(robot, safety)
+    assert robot.sent[-1].tolist() == [0.0, 0.0]
+
+
 def test_stop_gives_up_on_a_robot_that_does_not_listen() -> None:
     class Deaf(ListRobot):
         def write(self, command_U: np.ndarray) -> np.ndarray:
             super().write(command_U)
             return np.ones(2)
 
-    robot = Deaf()
-    stop(robot, Safety(make_spec()), np.ones(2), max_ticks=7)
+    robot, safety = Deaf(), Safety(make_spec())
+    safety.reset(np.ones(2))
+    stop(robot, safety, max_ticks=7)
     assert len(robot.sent) == 7
 
 

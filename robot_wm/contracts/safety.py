@@ -1,0 +1,89 @@
+"""Limits and guards of a running robot, as its yaml names them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from robot_wm.contracts.errors import UserError
+
+Answer = Literal["hold", "slow_stop", "park", "torque_off"]
+
+# Guards that take the robot out of the planner's hands, and what each answers unless the yaml says otherwise.
+ANSWERS: dict[str, Answer] = {
+    "stale_frame": "hold",
+    "unchanged_frame": "hold",
+    "bad_proprio": "hold",
+    "bad_plan": "hold",
+    "overrun": "hold",
+    "stale_proprio": "hold",
+    "frozen_image": "hold",
+    "out_of_bounds": "slow_stop",
+    "planner_stall": "slow_stop",
+    "planner_error": "slow_stop",
+}
+
+
+@dataclass(frozen=True)
+class Safety:
+    """Limits that the runtime adds to those of the MJCF.
+
+    Speed, acceleration and jerk are those of the motion that is commanded. For commanded positions `max_step` bounds
+    the speed; for commanded velocities the range does, and `max_step` the acceleration; torques know `max_step` alone.
+    A command dimension with a `max_step` of its own, such as a gripper's, has all of them in proportion.
+
+    Attributes:
+        max_step: largest change of a command between two control ticks [the command's unit]; one value for all.
+        margin: share of the command range kept free at both ends.
+        max_frame_age_s: an older frame is stale and the robot holds.
+        max_overruns: model steps in a row that may go by on the plan before, or take too long to plan.
+        max_acceleration: [rad/s² or m/s²]; None: what max_step amounts to, so that a position reaches full speed, but
+            does not reverse it, within one control tick.
+        max_jerk: [rad/s³ or m/s³]; None: acceleration turns round within one control tick.
+        max_proprio_age_s: as max_frame_age_s, for drivers that say when they measured.
+        max_frozen_s: a picture that stays the same to the last pixel for longer, while the robot is told to move, is
+            frozen, whatever its time says.
+        bounds: proprio entries that must stay in [low, high], by name: a joint's position, or the end effector's for a
+            box that it works in. Where the entry would come to rest if the robot braked now has to be inside as well.
+        max_stall_s: a planner that gives no answer for longer has stalled.
+        answers: what a guard does, by its name: hold (brake, go on when all is well), slow_stop (brake and end), park
+            (brake, go back slowly to where the flight began, end; positions only) or torque_off (brake, end, release).
+    """
+
+    max_step: float
+    margin: float = 0.0
+    max_frame_age_s: float = 0.5
+    max_overruns: int = 3
+    max_acceleration: float | None = None
+    max_jerk: float | None = None
+    max_proprio_age_s: float = 0.2
+    max_frozen_s: float = 1.0
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    max_stall_s: float = 2.0
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "max_step",
+            "max_frame_age_s",
+            "max_proprio_age_s",
+            "max_frozen_s",
+            "max_stall_s",
+        ):
+            _require(name, getattr(self, name), getattr(self, name) > 0, "It must be positive")
+        for name in ("max_acceleration", "max_jerk"):
+            value = getattr(self, name)
+            _require(name, value, value is None or value > 0, "It must be positive, or left out")
+        _require("margin", self.margin, 0 <= self.margin < 0.5, "It must be in [0, 0.5)")
+        _require("max_overruns", self.max_overruns, self.max_overruns >= 0, "It may not be negative")
+        for name, (low, high) in self.bounds.items():
+            _require(f"bounds.{name}", [low, high], low < high, "Give [low, high], low below high")
+        for name in self.answers:
+            _require(f"answers.{name}", self.answers[name], name in ANSWERS, f"Guards are: {', '.join(ANSWERS)}")
+
+    def answer(self, guard: str) -> Answer:
+        """What `guard` does when it trips."""
+        return self.answers.get(guard, ANSWERS[guard])
+
+
+def _require(name: str, value: object, valid: bool, wanted: str) -> None:
+    if not valid:
+        raise UserError(f"safety: {name} is {value}", wanted)
