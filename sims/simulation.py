@@ -142,6 +142,10 @@ class Simulation:
         low, high = np.where(limited, self.model.jnt_range[self._joints], around).T
         return low, high
 
+    def home(self) -> NDArray[np.float64]:
+        """Positions of the commanded joints in the home pose [rad or m], (U,)."""
+        return self._home_qpos[self._qpos].copy()
+
     def bias(self) -> NDArray[np.float64]:
         """The commands of a torque interface that balance gravity and Coriolis forces now, (U,)."""
         gear = self.model.actuator_gear[self._actuators, 0] * self.model.actuator_gainprm[self._actuators, 0]

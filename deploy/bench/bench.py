@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "flow": ("deploy.bench.flow", "flow_quality"),
     "world-model": ("deploy.bench.world_model", "world_model"),
     "calibration": ("deploy.bench.calibration", "calibration"),
+    "deploy": ("deploy.bench.deploy", "deploy"),
 }
 
 

@@ -31,7 +31,11 @@ def parity(config: BenchConfig) -> list[Row]:
     num = _ROWS[config.size]
     with tempfile.TemporaryDirectory() as folder:
         found = export_bundle(
-            _controllable(config.seed), _recorded(num, config.seed), Path(folder) / "bundle", float("inf"), config.seed
+            random_controllable(config.seed),
+            random_recorded(num, config.seed),
+            Path(folder) / "bundle",
+            float("inf"),
+            config.seed,
         ).spec.parity
     plans = {name: num if name == "latent" else 2 * num for name in found}
     return [
@@ -41,7 +45,8 @@ def parity(config: BenchConfig) -> list[Row]:
     ] + [Row("plans that rounding alone can tip", found[TIPPED], n=2 * num, target=MOST_TIPPED, better="lower")]
 
 
-def _controllable(seed: int) -> Controllable:
+def random_controllable(seed: int, search: PlannerConfig | None = None) -> Controllable:
+    """A body with six joints, the networks at the shipped sizes with random weights; `search` None: as shipped."""
     torch.manual_seed(seed)
     model = WorldModel(WorldModelConfig()).eval()
     torch.nn.init.normal_(model.dynamics.outputs.weight, std=0.1)  # zeros at first: no command would matter
@@ -71,11 +76,12 @@ def _controllable(seed: int) -> Controllable:
         torch.tensor([1.0] * _JOINTS + [0.0] * _JOINTS),
     )
     model.encoder.resize_from(_SIDE, _SIDE)
-    planner = Planner(PlannerConfig(), body).eval()
+    planner = Planner(search or PlannerConfig(), body).eval()
     return Controllable(model.encoder, planner, embodiment, command, names, {})
 
 
-def _recorded(num: int, seed: int) -> Recorded:
+def random_recorded(num: int, seed: int) -> Recorded:
+    """Frames, proprio and commands of `random_controllable`'s body."""
     rng = np.random.default_rng(seed)
     return Recorded(
         rng.integers(0, 256, (num, _SIDE, _SIDE, 3), dtype=np.uint8),

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from deploy.export.graphs import OPSET, export_graph
+from deploy.export.metadata import Joints, attach, metadata
 from deploy.export.parity import MOST_TIPPED, Recorded, measure
 from deploy.runtime.graph import encode_signature, plan_signature
 from robot_wm.contracts import config, files
@@ -26,7 +27,12 @@ TOLERANCE = 1e-4
 
 
 def export_bundle(
-    controllable: Controllable, recorded: Recorded, path: Path, tolerance: float = TOLERANCE, seed: int = 0
+    controllable: Controllable,
+    recorded: Recorded,
+    path: Path,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    joints: Joints | None = None,
 ) -> Bundle:
     """Export encoder and planner, compare them with PyTorch, and only then let the bundle appear at `path`.
 
@@ -36,6 +42,7 @@ def export_bundle(
         path: the bundle's folder; one that exists is replaced.
         tolerance: largest absolute difference of any output, through a whole plan with the same noise.
         seed: of the noise.
+        joints: what the MJCF says of the commanded joints, for other projects' runners.
 
     Raises:
         UserError: a module that does not export without control flow, recorded inputs of another body, or a
@@ -50,6 +57,8 @@ def export_bundle(
         building.chmod(0o755)
         export_graph(encoder, encode_signature(spec), building / ENCODE_FILE)
         export_graph(planner, plan_signature(spec), building / PLAN_FILE)
+        for name in (ENCODE_FILE, PLAN_FILE):
+            attach(building / name, metadata(spec, joints, name))
         parity = measure(encoder, planner, building, spec, recorded, seed)
         check_parity(parity, tolerance)
         hashes = {name: files.sha256(building / name) for name in (ENCODE_FILE, PLAN_FILE)}

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.export.export import TOLERANCE, export_bundle
+from deploy.export.metadata import Joints, read_joints
 from deploy.export.parity import Recorded
 from deploy.lineage import locate
 from robot_wm import console
 from robot_wm.contracts.bundle import TIPPED, Bundle
 from robot_wm.contracts.dataset import ACTION, STATE
+from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder, open_run, read_run
 from robot_wm.data.lerobot import LeRobotDataset
@@ -66,7 +68,10 @@ def export(config: ExportConfig) -> Path:
         controllable = load_controllable(calibration, config.planner, config.ahead)
         recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
         console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
-        bundle = export_bundle(controllable, recorded, run.path / "bundle", config.parity_tolerance, config.seed)
+        bundle = export_bundle(
+            controllable, recorded, run.path / "bundle", config.parity_tolerance, config.seed,
+            joints=_joints(controllable.embodiment),
+        )  # fmt: skip
         _show(bundle, config.parity_tolerance)
         run.finish(
             ["bundle"],
@@ -75,6 +80,15 @@ def export(config: ExportConfig) -> Path:
             embodiment_sha256=bundle.spec.embodiment_sha256,
         )
         return run.path
+
+
+def _joints(embodiment: Embodiment) -> Joints | None:
+    """What other projects' runners want to know of the joints; an export without it is still a controller."""
+    try:
+        return read_joints(embodiment)
+    except (ImportError, UserError) as error:
+        console.say(f"export: the graphs' metadata name no joints and gains, the MJCF cannot be read: {error}")
+        return None
 
 
 def _log_of(calibration: Path) -> Path:

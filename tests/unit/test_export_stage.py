@@ -18,7 +18,10 @@ from robot_wm.data.lerobot_writer import LeRobotWriter
 from tests.handmade_bundle import make_spec, write_bundle
 
 SIDE, SKIP = 32, 4
-BODY = SimpleNamespace(embodiment=SimpleNamespace(camera=Camera("front", SIDE, SIDE)), command=make_spec().command)
+BODY = SimpleNamespace(
+    embodiment=SimpleNamespace(camera=Camera("front", SIDE, SIDE), interface="end_effector_velocity"),
+    command=make_spec().command,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def test_stage_takes_the_log_of_the_calibration_and_finds_itself_again(
 ) -> None:
     calls: list[Recorded] = []
 
-    def export_bundle(_: object, recorded: Recorded, path: Path, tolerance: float, seed: int) -> object:
+    def export_bundle(_: object, recorded: Recorded, path: Path, *rest: object, **named: object) -> object:
         calls.append(recorded)
         return read_bundle(write_bundle(path))
 
@@ -88,7 +91,7 @@ def test_stage_takes_the_log_of_the_calibration_and_finds_itself_again(
 
 
 def test_failed_gate_leaves_no_run(calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def export_bundle(*_: object) -> None:
+    def export_bundle(*_: object, **__: object) -> None:
         raise UserError("the exported command differs from PyTorch by 1", "No bundle was written")
 
     monkeypatch.setattr(stage, "load_controllable", lambda run, planner, ahead: BODY)
