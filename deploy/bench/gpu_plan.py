@@ -61,9 +61,9 @@ def capture(planner: Planner, inputs: tuple[Tensor, ...], dtype: torch.dtype) ->
 
 def _inputs(planner: Planner, seed: int) -> tuple[Tensor, ...]:
     torch.manual_seed(seed)
-    U, H = planner.command.dim, SEARCH.horizon
+    body, U, H = planner.body, planner.body.command.dim, SEARCH.horizon
     shapes = (
-        (1, planner.history, planner.latent_dim), (1, planner.latent_dim), (1, planner.proprio_dim), (1, U), (1, H, U),
+        (1, body.history, body.latent_dim), (1, body.latent_dim), (1, len(body.position_P)), (1, U), (1, H, U),
         (1, SEARCH.iterations, SEARCH.candidates, H, U),
     )  # fmt: skip
     return tuple(torch.randn(shape, device="cuda") for shape in shapes)
