@@ -94,6 +94,7 @@ def describe(controllable: Controllable) -> ControllerSpec:
         parity={},
         lineage=dict(controllable.lineage),
         ahead=planner.ahead,
+        delay_s=controllable.embodiment.delay_s,
     )
 
 

@@ -13,7 +13,7 @@ from deploy.runtime.clock import TickClock
 from deploy.runtime.controller import Controller, Plan
 from deploy.runtime.interrupt import Interrupt
 from deploy.runtime.recorder import FlightLog
-from deploy.runtime.safety import PLANNER_ERROR, Safety
+from deploy.runtime.safety import OVERRUN, PLANNER_ERROR, Safety
 from deploy.runtime.timeline import Timeline
 from deploy.runtime.worker import Inline, PlannerError, Question, Reply, Worker
 from robot_wm.contracts.errors import UserError
@@ -58,6 +58,7 @@ class LoopResult:
         latencies_s: wall time from frame in to plan out, one per plan [s].
         interventions: ticks on which each guard stepped in, by name.
         late_plans: plans that took longer than a model step of wall time, whatever the robot's clock says.
+        buffered_ticks: control periods in which the next plan was late and the rest of the one before was executed.
         ended_by: the guard whose answer ended the flight early, or None.
         error: what the planner raised, if that ended it.
     """
@@ -66,6 +67,7 @@ class LoopResult:
     latencies_s: NDArray[np.float64]
     interventions: dict[str, int] = field(default_factory=dict)
     late_plans: int = 0
+    buffered_ticks: int = 0
     ended_by: str | None = None
     error: str | None = None
 
@@ -92,7 +94,7 @@ def run_loop(
     reference_U: NDArray[np.float64] | None = None,
     *,
     in_worker: bool = False,
-    delay_s: float = 0.0,
+    delay_s: float | None = None,
     at_end: End = "leave",
 ) -> LoopResult:
     """Control `robot` for `num_ticks` control periods.
@@ -113,7 +115,8 @@ def run_loop(
             first zero, within the limits. For position interfaces give it: zero is hardly where the robot is.
         in_worker: plan in a thread beside the loop, for robots whose time passes by itself. Without it the loop waits
             for the plan, and simulated time comes out the same every time.
-        delay_s: from a command to the first frame that shows its effect; a controller that looks ahead allows for it.
+        delay_s: from a command to the first frame that shows its effect, for which a controller that looks ahead
+            allows; None: as the bundle says.
         at_end: after the last tick leave the last command in force, brake to rest under the same guards (slow_stop),
             or go back slowly to where the flight began (park).
 
@@ -141,8 +144,15 @@ def run_loop(
             stop(robot, safety)
             raise
     late = sum(latency > safety.step_s for latency in latencies_s)
-    counts = dict(safety.counts)
-    return LoopResult(flight.index, np.asarray(latencies_s), counts, late, flight.ended_by, flight.error)
+    return LoopResult(
+        flight.index,
+        np.asarray(latencies_s),
+        dict(safety.counts),
+        late,
+        flight.buffered_ticks,
+        flight.ended_by,
+        flight.error,
+    )
 
 
 def stop(robot: Robot, safety: Safety, max_ticks: int = 1000) -> None:
@@ -173,15 +183,17 @@ class _Flight:
         safety: Safety,
         reference_U: NDArray[np.float64] | None,
         in_worker: bool,
-        delay_s: float,
+        delay_s: float | None,
     ):
         self.robot, self.safety = robot, safety
         controller.reset(reference_U)
         _check_start(controller, safety)
         safety.reset(controller.reference_U)
+        delay_s = controller.spec.delay_s if delay_s is None else delay_s
         self.timeline = Timeline(controller.spec, safety.limits.in_force_U, delay_s)
         self.planner = Worker(controller) if in_worker else Inline(controller)
         self.index = 0
+        self.buffered_ticks = 0
         self.ended_by: str | None = None
         self.error: str | None = None
         self._ending: Answer | End | None = None
@@ -262,7 +274,10 @@ class _Flight:
         if self._ending is not None:
             parks = self._ending == "park"
             return (self.safety.park() if parks else self.safety.brake()), held
+        self.buffered_ticks += self.timeline.overdue
         wanted_U = self.timeline.next()
+        if wanted_U is None and self.timeline.overdue:
+            return self._command(self.safety.count(OVERRUN))
         return (self.safety.brake() if wanted_U is None else self.safety.filter(wanted_U)), held
 
     def _end(self, answer: Answer | End) -> None:

@@ -18,7 +18,7 @@ class Timeline:
     A frame shows the effect of commands up to `delay` ticks before it. A controller that looks S model steps ahead
     predicts what the S·K commands after those will do, and its plan begins behind them: `lead` = S·K − delay ticks
     after the frame, which is the time there is to plan. When its last row has been sent, a plan goes on with the
-    commands that it had in mind for later, until the next one is there.
+    commands that it had in mind for later, until the next one is there or `max_overruns` model steps have gone by.
 
     Attributes:
         lead: control ticks from a frame to the first command of the plan made from it; 0 if the controller does not
@@ -32,6 +32,7 @@ class Timeline:
             UserError: a delay that the controller does not look far enough ahead for.
         """
         self._space, self._skip = spec.command, spec.command.frame_skip
+        self._spare = spec.safety.max_overruns * self._skip
         self._ahead = spec.ahead
         self._delay = round(delay_s * spec.command.control_rate_hz) if self._ahead else 0
         self.lead = self._ahead * self._skip - self._delay
@@ -55,6 +56,11 @@ class Timeline:
         """Whether no plan is under way."""
         return self._start + len(self._rows) <= self._tick
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the next plan is late: commands come from what the one before had in mind for later."""
+        return bool(len(self._rows)) and self._tick >= self._chunk_end
+
     def under_way(self) -> tuple[Array, Array | None]:
         """What a plan made from this tick's frame starts from.
 
@@ -72,7 +78,8 @@ class Timeline:
         """Follow `plan`; one that was made `from_rest` begins now, because nothing moves meanwhile."""
         start = self._tick if from_rest or not self._ahead else max(self._asked + self.lead, 0)
         before = self._committed(max(0, start - self._tick))
-        rows = np.vstack([before, plan.command_KU, *([] if plan.rest_LU is None else [plan.rest_LU])])
+        rest = [] if plan.rest_LU is None else [plan.rest_LU[: self._spare]]
+        rows = np.vstack([before, plan.command_KU, *rest])
         self._rows, self._start = rows, start - len(before)
         self._chunk_end = start + self._skip
 

@@ -12,7 +12,7 @@ from deploy.runtime.controller import Controller, Plan
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 
-_PATIENCE_S = 5.0  # for a worker to end; a thread that hangs ends with its process
+_PATIENCE_S = 1.0  # for a worker to end; a thread that hangs ends with its process
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robot_wm.contracts import config, files
-from robot_wm.contracts.embodiment import CommandSpace, Safety
+from robot_wm.contracts.embodiment import LONGEST_DELAY_S, CommandSpace, Safety
 from robot_wm.contracts.errors import UserError
 
 SCHEMA = 1
@@ -34,6 +34,7 @@ class ControllerSpec:
         safety: limits of the runtime loop.
         latent_dim, history: D and T.
         horizon, candidates, iterations: H, N and I.
+        delay_s: of the body, from a command to the first frame that shows its effect.
         ahead: S, the model steps that plan.onnx predicts from `pending` before its search starts.
         opset: of both graphs.
         files: SHA-256 of each graph.
@@ -61,10 +62,13 @@ class ControllerSpec:
     parity: dict[str, float]
     lineage: dict[str, str]
     ahead: int = 0
+    delay_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.ahead < 0:
             raise UserError(f"bundle: ahead is {self.ahead}", "It is the number of model steps to predict, 0 or more")
+        if not 0 <= self.delay_s <= LONGEST_DELAY_S:
+            raise UserError(f"bundle: delay_s is {self.delay_s}", f"It must be between 0 and {LONGEST_DELAY_S:g} s")
         if self.schema != SCHEMA:
             raise UserError(f"bundle schema is {self.schema}", f"This version reads schema {SCHEMA}; export again")
 
