@@ -106,6 +106,11 @@ STAGES: dict[str, Stage] = {
         "Which robots can be simulated by name; or one of them, with joints, limits and a picture",
         "robot-wm robots panda",
     ),
+    "view": Stage(
+        "deploy.stages.view", "view", "ViewConfig",
+        "A page to look at: a run, dataset, flight, world model, controller or robot",
+        "robot-wm view runs/run/RUN",
+    ),
     "bench": Stage(
         "deploy.bench.bench", "bench", "BenchConfig",
         "A measurement with targets, machine, versions and seed",
@@ -126,7 +131,12 @@ EXIT_CODES = {
     130: "interrupted by Ctrl-C; the same command resumes",
 }
 
-_WORDS = {"bench": "benchmark", "inspect": "data", "robots": "robot"}  # what a word without = is the value of
+_WORDS = {
+    "bench": "benchmark",
+    "inspect": "data",
+    "robots": "robot",
+    "view": "target",
+}  # what a word without = is the value of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -235,7 +245,7 @@ def _overrides(name: str, request: Request) -> list[str]:
     extra = [f"{_WORDS[name]}={word}" for word in request.words[:1] if name in _WORDS]
     if name == "bench" and request.json:
         extra.append("json=true")
-    if name == "robots" and request.config_dirs:
+    if name in ("robots", "view") and request.config_dirs:
         quoted = ["'" + str(folder).replace("'", "\\'") + "'" for folder in request.config_dirs]
         extra.append(f"folders=[{','.join(quoted)}]")
     left = request.words[1:] if name in _WORDS else request.words

@@ -248,7 +248,7 @@ def _encode(encoder: Any, frames_TYXC: Frames) -> Floats:
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:
-    return torch.as_tensor(np.asarray(values, dtype=np.float32))
+    return torch.from_numpy(np.array(values, dtype=np.float32))
 
 
 def _distance(z_BHD: Tensor, goal_D: Tensor) -> Tensor:

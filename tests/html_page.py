@@ -1,8 +1,12 @@
 """What every page that we write must hold to: whole, offline, and read by a real browser at any width."""
 
+import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -56,17 +60,38 @@ class Page(HTMLParser):
 
 
 def browse(page: Path, folder: Path, width: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The page as a browser has built it (stdout), and what it complains about (stderr, CONSOLE)."""
+    """The page as a browser has built it (stdout), and what it complains about (stderr, CONSOLE).
+
+    The browser knows no other host, and it and all that it starts are ended, whatever happens.
+    """
     browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip(f"no browser found (any of {', '.join(_BROWSERS)})")
+    profile = tempfile.mkdtemp(dir=folder, prefix="profile")
     command = [
         browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr",
-        f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=3000",
-        *arguments, "--dump-dom", page.as_uri(),
+        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}", f"--window-size={width},900",
+        "--virtual-time-budget=3000", *arguments, "--dump-dom", page.as_uri(),
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    with (Path(profile) / "out").open("w+") as out, (Path(profile) / "err").open("w+") as err:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+        try:
+            code = process.wait(timeout=120)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=30)
+        out.seek(0), err.seek(0)
+        said = subprocess.CompletedProcess(command, code, out.read(), err.read())
+    assert code == 0, said.stderr[-2000:]
+    return said
+
+
+def complaints(page: Path, folder: Path, width: int, dark: bool) -> list[str]:
+    """What a browser writes to its console about a page: errors, and requests that the page's policy refused."""
+    arguments = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    return [line for line in browse(page, folder, width, *arguments).stderr.splitlines() if "CONSOLE" in line]
 
 
 def width_needed(text: str, folder: Path, width: int) -> int:

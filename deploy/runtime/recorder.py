@@ -5,6 +5,7 @@ reader stops at the first row that is torn. Files are written through to the ope
 process loses nothing) and to the disk at the end of an episode (a power cut may lose the episode under way).
 """
 
+import io
 import json
 import os
 import zlib
@@ -24,6 +25,7 @@ from robot_wm.contracts.robot import Observation
 
 _FORMAT = "robot-wm flight log 1"
 _PATTERN = "episode_[0-9]*.flight"
+_GOAL = ".goal.npy"  # beside an episode's file
 _CRC = "crc32"
 _HEADER_BYTES = 4096
 
@@ -115,6 +117,22 @@ class FlightLog:
                 raise OSError(f"{written} of {len(data)} bytes written")
         except OSError as error:
             raise UserError(f"{self._path} cannot be written ({error})", "Free some space, then run again") from error
+
+
+def keep_goal(episode: Path, frame_YXC: NDArray[np.uint8]) -> None:
+    """Put an episode's goal image beside its file, for those who look at the flight later."""
+    data = io.BytesIO()
+    np.save(data, frame_YXC, allow_pickle=False)
+    files.write_atomic(episode.with_suffix(_GOAL), data.getvalue())
+
+
+def read_goal(episode: Path) -> NDArray[np.uint8] | None:
+    """The goal image of an episode's file; None where none was kept, or where it is damaged."""
+    try:
+        frame_YXC: NDArray[np.uint8] = np.load(episode.with_suffix(_GOAL), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return frame_YXC if frame_YXC.ndim == 3 and frame_YXC.dtype == np.uint8 else None
 
 
 def read_episodes(folder: Path) -> list[FlightEpisode]:

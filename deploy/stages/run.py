@@ -13,7 +13,7 @@ from deploy.drivers.twin import check_embodiment, open_twin
 from deploy.flights import write_dataset
 from deploy.runtime.controller import Controller
 from deploy.runtime.loop import LoopResult, latency_percentiles_ms, run_loop
-from deploy.runtime.recorder import FlightEpisode, FlightLog, read_episode, read_episodes
+from deploy.runtime.recorder import FlightEpisode, FlightLog, keep_goal, read_episode, read_episodes
 from deploy.runtime.safety import Safety
 from robot_wm import console
 from robot_wm.contracts.bundle import Bundle, ControllerSpec, read_bundle
@@ -119,7 +119,7 @@ class _Flight:
                 twin.reset()
                 self.controller.reset(seed=pair.seed)
                 self.controller.set_goal(pair.goal_frame)
-                self.log.begin()
+                keep_goal(self.log.begin(), pair.goal_frame)
                 result = run_loop(
                     self.controller,
                     twin,
@@ -146,6 +146,7 @@ class _Flight:
             self.controller.reset(seed=self._seed(number))
             self.controller.set_goal(robot.goal_frame)
             path = self.log.begin()
+            keep_goal(path, robot.goal_frame)
             result = run_loop(
                 self.controller, robot, robot.length, self.safety, self.log, reference_U=robot.first_command_U
             )

@@ -1,0 +1,154 @@
+"""Episodes on a time line: pictures and curves that move together under one slider."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from deploy.report.media import picture
+from deploy.view import page
+
+_WIDTH, _HEIGHT = 1000, 100  # of a curve's coordinates; the page stretches them
+_COLOURS, _MOST_CURVES = 6, 6
+_QUALITY = 75
+
+
+@dataclass(frozen=True)
+class Film:
+    """A picture for every moment shown: a caption, frames (F, Y, X, 3), and what they show in words."""
+
+    caption: str
+    frames_FYXC: NDArray[np.uint8]
+    alt: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over time; NaN where there is none."""
+
+    name: str
+    values_L: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Track:
+    """Curves that share a plot.
+
+    Attributes:
+        title, unit: what they are.
+        curves: at most six; more are split by `tracks`.
+        limits: values that they may not pass, drawn as dashed lines.
+    """
+
+    title: str
+    unit: str
+    curves: tuple[Curve, ...]
+    limits: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One stretch of time.
+
+    Attributes:
+        title, note: a heading and what is to be known.
+        times_L: of the rows [s].
+        rows_F: which rows have a picture, ascending.
+        films: what is seen in them.
+        tracks: what is measured.
+        held: stretches [s, s] in which a guard held the robot, with its name.
+    """
+
+    title: str
+    note: str
+    times_L: NDArray[np.float64]
+    rows_F: NDArray[np.int64]
+    films: tuple[Film, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    held: tuple[tuple[float, float, str], ...] = field(default=())
+
+
+def split(title: str, unit: str, names: Sequence[str], values_LK: NDArray[Any], limits: Any = None) -> Iterator[Track]:
+    """A track for every six entries; `limits` are (low, high) of all entries, drawn where they agree among those."""
+    for first in range(0, len(names), _MOST_CURVES):
+        part = range(first, min(first + _MOST_CURVES, len(names)))
+        curves = tuple(Curve(names[i], values_LK[:, i]) for i in part)
+        shared = sorted({float(side[i]) for side in (limits or ()) for i in part}) if limits else []
+        more = f", {part.start + 1} to {part.stop}" if len(names) > _MOST_CURVES else ""
+        yield Track(title + more, unit, curves, tuple(shared) if len(shared) <= 2 else ())
+
+
+def write(path: Path, kind: str, title: str, beside: Sequence[str], episodes: Sequence[Episode]) -> Path:
+    """Write the page about `episodes`; returns `path`."""
+    shown = [_shown(episode) for episode in episodes]
+    return page.write(path, "timeline.html", "timeline.js", kind=kind, title=title, beside=list(beside), episodes=shown)
+
+
+def _shown(episode: Episode) -> dict[str, Any]:
+    """An episode as the template takes it; its data for the script are JSON that cannot end its element."""
+    span_s = max(float(episode.times_L[-1] - episode.times_L[0]), 1e-9)
+    x_L = _WIDTH * (episode.times_L - episode.times_L[0]) / span_s
+    films: list[dict[str, Any]] = [
+        {
+            "caption": film.caption,
+            "pictures": [picture(frame, film.alt, _QUALITY) for frame in film.frames_FYXC],
+            "alt": film.alt,
+        }
+        for film in episode.films
+    ]
+    shown_L = np.searchsorted(episode.rows_F, np.arange(len(episode.times_L)), side="right").clip(1) - 1
+    data = {
+        "times": [round(float(t - episode.times_L[0]), 4) for t in episode.times_L],
+        "shown": shown_L.tolist(),
+        "films": [[p.uri for p in film["pictures"]] for film in films],
+        "curves": [[_rounded(c.values_L) for c in track.curves] for track in episode.tracks],
+    }
+    held = [
+        (_WIDTH * (a - episode.times_L[0]) / span_s, _WIDTH * max(b - a, 0.004 * span_s) / span_s, name)
+        for a, b, name in episode.held
+    ]
+    return {
+        "title": episode.title,
+        "note": episode.note,
+        "last": len(episode.times_L) - 1,
+        "films": films,
+        "tracks": [_drawn(track, x_L) for track in episode.tracks],
+        "held": held,
+        "data": Markup(json.dumps(data, allow_nan=False).replace("</", "<\\/")),  # numbers and our own data URIs
+    }
+
+
+def _rounded(values_L: NDArray[Any]) -> list[float | None]:
+    return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values_L.tolist()]
+
+
+def _drawn(track: Track, x_L: NDArray[np.float64]) -> dict[str, Any]:
+    values = np.concatenate([c.values_L for c in track.curves] + [np.asarray(track.limits, dtype=float)])
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    scale = _HEIGHT / (high - low) if high > low else 0.0
+    lines = []
+    for i, curve in enumerate(track.curves):
+        known = np.isfinite(curve.values_L)
+        y = _HEIGHT - scale * (curve.values_L[known] - low)
+        points = " ".join(f"{x:.1f},{v:.1f}" for x, v in zip(x_L[known], y, strict=True))
+        lines.append({"name": curve.name, "points": points, "style": f"c{i % _COLOURS} d{i % 3}"})
+    spread = "; ".join(
+        f"{c.name} {np.nanmin(c.values_L):.3g} to {np.nanmax(c.values_L):.3g}"
+        for c in track.curves
+        if np.isfinite(c.values_L).any()
+    )
+    return {
+        "title": track.title,
+        "unit": track.unit,
+        "low": low,
+        "high": high,
+        "limits": [_HEIGHT - scale * (v - low) for v in track.limits],
+        "lines": lines,
+        "alt": f"Line plot of {track.title} over time: {spread or 'no values'}.",
+    }

@@ -1,0 +1,201 @@
+"""view: every kind of thing becomes one page that holds to the rules of pages, and says what is in the thing."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy import cli
+from deploy.runtime.controller import Plan
+from deploy.runtime.recorder import FlightLog, keep_goal, read_goal
+from deploy.stages.view import ViewConfig, view
+from deploy.view import timeline
+from robot_wm.contracts.bundle import read_bundle
+from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.robot import Observation
+from robot_wm.contracts.run import open_run
+from robot_wm.data.lerobot_writer import LeRobotWriter
+from tests.handmade_bundle import SIDE, make_spec, write_bundle
+from tests.html_page import Page, complaints, width_needed
+
+FRONT = image_key("front")
+MALICIOUS = "</script><script>alert(1)</script>"
+MJCF = """
+<mujoco><compiler angle="radian"/><worldbody><light pos="0 0 2"/><camera name="above" pos="0.2 0 1.2"/>
+  <body pos="0 0 0.2"><joint name="turn" axis="0 0 1" range="-1 1"/>
+      <geom type="capsule" size="0.03" fromto="0 0 0 0.3 0 0"/>
+    <body pos="0.3 0 0"><joint name="slide" type="slide" axis="1 0 0"/><geom type="box" size="0.05 0.03 0.03"/>
+      <site name="tip"/></body></body></worldbody>
+  <actuator><position name="turn" joint="turn" kp="20"/>
+    <position name="slide" joint="slide" kp="20"/></actuator></mujoco>
+"""
+
+
+def fly(folder: Path) -> Path:
+    """A run with two episodes: one that a guard held for a while, one cut short; with its bundle and its goals."""
+    bundle = read_bundle(write_bundle(folder / "bundle", make_spec()))
+    random, spec = np.random.default_rng(0), bundle.spec
+    with open_run(folder / "runs", "run", "flight", {"seed": 0}, {"bundle": bundle.path}) as run:
+        log = FlightLog(run.path / "flight", spec)
+        for episode in range(2):
+            keep_goal(log.begin(), np.full((SIDE, SIDE, 3), 200, np.uint8))
+            for tick in range(24):
+                frame = random.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+                command = random.normal(size=2)
+                plan = (
+                    Plan(command[None], 0.5 / (tick + 1), 0.1, 0.0, 0.0, np.zeros(3, np.float32))
+                    if tick % 4 == 0
+                    else None
+                )
+                held = "stale_frame" if 8 <= tick < 12 else None
+                observation = Observation(frame, random.normal(size=4).astype(np.float32), tick / 20)
+                log.append(observation, command, command, plan, 0.01 if plan else float("nan"), held)
+            if episode == 0:
+                log.end({"episode": 0, "success": True, "distance_m": 0.02, "guards": {"stale_frame": 4}})
+        log.close()
+        run.finish(["flight"], metrics={"episodes": 2})
+    return run.path
+
+
+def record(folder: Path, film: Callable[..., np.ndarray]) -> Path:
+    features = {
+        FRONT: Feature("video", (64, 64, 3)),
+        STATE: Feature("float32", (7,)),
+        ACTION: Feature("float32", (2,), ("a", "b")),
+    }
+    with LeRobotWriter(folder / "set", 5.0, features, "arm") as writer:
+        for episode in range(5):
+            columns = {STATE: np.cumsum(np.ones((12, 7)), 0), ACTION: np.zeros((12, 2))}
+            writer.add_episode(columns, {FRONT: film(12, seed=episode)}, MALICIOUS)
+    return folder / "set"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, film) -> dict[str, Path]:
+    """A page of each kind, by name."""
+    folder = tmp_path_factory.mktemp("view")
+    (folder / "arm.xml").write_text(MJCF)
+    data = record(folder, film)
+    with open_run(folder / "runs", "identify", "any", {"seed": 0, "text": MALICIOUS}) as run:
+        run.log(step=0, loss=2.0), run.log(step=1, loss=1.0)
+        (run.path / "found.txt").write_text("x")
+        run.finish(["found.txt"], metrics={"error": 0.01}, gates={"enough": True})
+    targets = {
+        "flight": (fly(folder), {}), "dataset": (data, {}), "controller": (folder / "bundle", {}),
+        "world model": ("shipped", {"data": str(data)}), "robot": (folder / "arm.xml", {}), "run": (run.path, {}),
+    }  # fmt: skip
+    out = str(folder / "views")
+    made = {name: view(ViewConfig(str(target), out=out, **more)) for name, (target, more) in targets.items()}
+    return {name: page for name, page in made.items() if page is not None}
+
+
+KINDS = ("flight", "dataset", "controller", "world model", "robot", "run")
+SAID = {
+    "flight": (
+        "It reached its goal in 1 of 1", "It was cut short", "The goal image", "Latent distance to the goal",
+        "Shaded: a guard",
+    ),
+    "dataset": ("5 episodes, 60 rows at 5 Hz", "observation.state, 1 to 6", "action"),
+    "controller": ("candidates", "plans", "encode.onnx"),
+    "world model": ("shipped with the package", "what came", "R²", "entry"),
+    "robot": ("turn", "slide", "-1.00 to 1.00", "-0.30 to 0.30"),
+    "run": ("A identify run", "enough", "0.01", "found.txt"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_holds_to_the_rules_of_pages(pages: dict[str, Path], kind: str) -> None:
+    text = pages[kind].read_text(encoding="utf-8")
+    page = Page(text)
+    page.check_well_formed()
+    page.check_offline()
+    assert all(a["alt"].strip() for tag, a in page.elements if tag == "img")
+    assert all(a.get("aria-label", "").strip() for tag, a in page.elements if a.get("role") == "img")
+    assert all(a.get("aria-label", "").strip() for tag, a in page.elements if tag in ("input", "button"))
+    assert "alert(1)</script>" not in text
+    for said in SAID[kind]:
+        assert said in text, said
+
+
+def scripts_data(text: str) -> Iterator[dict]:
+    for block in re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL):
+        yield json.loads(block)
+
+
+def test_flight_page_carries_what_was_logged(pages: dict[str, Path]) -> None:
+    first, second = scripts_data(pages["flight"].read_text())
+    assert len(first["times"]) == 24
+    assert first["times"][-1] == pytest.approx(23 / 20)
+    assert len(first["films"][0]) == 24  # what the camera saw
+    assert len(first["films"][1]) == 1  # the goal
+    costs = [curve for curves in first["curves"] for curve in curves if curve.count(None) == 18]
+    assert [v for v in costs[0] if v is not None] == pytest.approx([0.5 / (t + 1) for t in range(0, 24, 4)], rel=1e-3)
+    assert second["shown"] == list(range(24))
+
+
+def test_slider_finds_the_picture_of_every_row() -> None:
+    film = timeline.Film("film", np.zeros((3, 8, 8, 3), np.uint8), "film")
+    episode = timeline.Episode("e", "", np.arange(10) / 10, np.array([0, 4, 9]), (film,))
+    data = json.loads(timeline._shown(episode)["data"])
+    assert data["shown"] == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2]
+
+
+def test_damaged_goal_is_no_goal(tmp_path: Path) -> None:
+    episode = tmp_path / "episode_000000.flight"
+    assert read_goal(episode) is None
+    keep_goal(episode, np.zeros((4, 4, 3), np.uint8))
+    assert read_goal(episode) is not None
+    (tmp_path / "episode_000000.goal.npy").write_bytes(b"\x93NUMPY torn")
+    assert read_goal(episode) is None
+
+
+def test_command_line_takes_the_target_as_a_word_and_refuses_what_is_nothing(
+    pages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["view", "empty"]) == 2
+    assert "no run, dataset" in capsys.readouterr().err
+    assert cli.main(["view", "nonsense"]) == 2
+    assert "robot 'nonsense' is not known" in capsys.readouterr().err
+    source = pages["controller"].parents[1] / "bundle"
+    assert cli.main(["view", str(source)]) == 0
+    assert capsys.readouterr().out.strip() == "views/bundle.html"
+
+
+def test_shipped_model_without_data_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="data=DATASET"):
+        view(ViewConfig("shipped", out=str(tmp_path)))
+
+
+def test_live_robot_moves_with_its_slider(tmp_path: Path) -> None:
+    pytest.importorskip("viser", reason="viser is not installed (the extra view)")
+    from deploy.view.live import LiveRobot
+    from sims import catalog
+
+    (tmp_path / "arm.xml").write_text(MJCF)
+    live = LiveRobot(catalog.find(str(tmp_path / "arm.xml")), port=0)
+    try:
+        assert set(live.sliders) == {"turn", "slide"}
+        before_m = live.place_of(1).copy()
+        live.sliders["turn"].value = 0.8
+        assert np.linalg.norm(live.place_of(1) - before_m) > 0.1
+    finally:
+        live.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_fits_telephone_and_wall_and_a_browser_does_not_complain(
+    pages: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    page = shutil.copy(pages[kind], tmp_path / "page.html")
+    assert complaints(page, tmp_path, 1920, dark=kind in ("flight", "robot", "run")) == []
+    text = page.read_text(encoding="utf-8")
+    for width in (360, 1920) if kind == "flight" else (360,):
+        assert width_needed(text, tmp_path, width) <= width
