@@ -106,9 +106,17 @@ def encode_all(model: WorldModel, frames: Tensor, batch: int = 256) -> Tensor:
 
 
 def fit(
-    calibrated: Calibrated, windows: Windows, config: FitConfig, pretrained: bool, seed: int, log: Callable[..., None]
-) -> None:
-    """Fit in place: first (optionally) with the encoder, then on its frozen latents.
+    calibrated: Calibrated,
+    windows: Windows,
+    config: FitConfig,
+    pretrained: bool,
+    seed: int,
+    log: Callable[..., None],
+    latents: Tensor | None = None,
+) -> Tensor:
+    """Fit in place: first (optionally) with the encoder, then on its frozen latents (F, D), which are returned.
+
+    `latents` are those of an encoder that stays as it is, computed before.
 
     Raises:
         UserError: the loss is not finite.
@@ -118,8 +126,11 @@ def fit(
     if config.encoder_steps > 0:
         _run(calibrated, windows, None, config, pretrained, generator, log)
         settle_normalization(calibrated.model.encoder, windows.frames.split(256))
-    latents = encode_all(calibrated.model, windows.frames)
+        latents = None
+    if latents is None:
+        latents = encode_all(calibrated.model, windows.frames)
     _run(calibrated, windows, latents, config, pretrained, generator, log)
+    return latents
 
 
 def _run(

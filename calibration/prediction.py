@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from calibration.adapter_fit import Calibrated, Windows, encode_all
 
@@ -28,9 +29,12 @@ class Prediction:
 
 
 @torch.no_grad()
-def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int) -> Prediction:
-    """Roll every window out and compare with what came; `shown` of them, evenly spaced, as pictures."""
-    latents = encode_all(calibrated.model, windows.frames)
+def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, latents: Tensor | None = None) -> Prediction:
+    """Roll every window out and compare with what came; `shown` of them, evenly spaced, as pictures.
+
+    `latents` (F, D) are those of all frames, where they are known.
+    """
+    latents = encode_all(calibrated.model, windows.frames) if latents is None else latents
     history = calibrated.model.config.history
     rows = windows.rows
     proprio = calibrated.body.standardize(windows.proprio[rows])

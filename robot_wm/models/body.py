@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.contracts.embodiment import CommandSpace
-from robot_wm.models.adapter import Adapter, ProprioHead
+from robot_wm.models.adapter import Adapter, KinematicAdapter, ProprioHead
 from robot_wm.models.command import CommandMap
 from robot_wm.models.dynamics import Dynamics
 
@@ -46,7 +46,7 @@ class Body(nn.Module):
     def __init__(
         self,
         dynamics: Dynamics,
-        adapter: Adapter,
+        adapter: Adapter | KinematicAdapter,
         proprio_head: ProprioHead,
         command: CommandSpace,
         proprio_mean_P: Tensor,

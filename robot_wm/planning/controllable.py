@@ -13,9 +13,10 @@ from torch import nn
 from robot_wm.contracts import config, files
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.run import artifact, read_run
-from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.adapter import AdapterConfig, ProprioHead, make_adapter
 from robot_wm.models.body import Body
 from robot_wm.models.encoder import Encoder
+from robot_wm.models.kinematics import Kinematics
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.planner import Planner, PlannerConfig
 from robot_wm.training.checkpoint import (
@@ -33,12 +34,13 @@ CALIBRATION = "calibration.json"
 
 @dataclass(frozen=True)
 class CalibrationFile:
-    """Content of `calibration.json`: the body that the adapter belongs to."""
+    """Content of `calibration.json`: the body that the adapter belongs to, and the kinematics that it may know."""
 
     embodiment: Embodiment
     command: CommandSpace
     proprio_names: tuple[str, ...]
     adapter: AdapterConfig
+    kinematics: Kinematics | None = None
 
     @property
     def position_P(self) -> NDArray[np.bool_]:
@@ -104,7 +106,7 @@ def load_controllable(calibrate_run: Path, planner: PlannerConfig, ahead: int | 
     sizes = model.config
     latent_dim, proprio_dim = sizes.encoder.latent_dim, len(body.proprio_names)
     chunk_dim = body.command.frame_skip * body.command.dim
-    adapter = Adapter(body.adapter, chunk_dim, proprio_dim, latent_dim, sizes.action_dim)
+    adapter = make_adapter(body.adapter, body.kinematics, chunk_dim, proprio_dim, latent_dim, sizes.action_dim)
     head = ProprioHead(latent_dim, proprio_dim)
     for prefix, module in (("adapter.", adapter), ("proprio_head.", head)):
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

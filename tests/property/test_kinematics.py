@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration import body_table
+from calibration import kinematics as tables
 from robot_wm.contracts.config import from_mapping, to_mapping
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.kinematics import ForwardKinematics, Kinematics
@@ -49,7 +49,7 @@ def test_every_body_of_a_chain_with_all_kinds_of_joints(seed: int) -> None:
     mujoco.mj_forward(model, data)
     driven = [j for j in range(model.njnt) if model.joint(j).name not in ("undriven", "")]
     names = [model.body(b).name for b in range(1, model.nbody)]
-    table = body_table.of_bodies(model, data, {j: entry for entry, j in enumerate(driven)}, names)
+    table = tables.of_bodies(model, data, {j: entry for entry, j in enumerate(driven)}, names)
     _is_mujocos(model, data, table, driven, rng)
 
 
@@ -70,7 +70,7 @@ def test_every_named_body_of_the_robots_that_ship(name: str, bodies: dict[str, S
     model, rng = simulation.model, np.random.default_rng(0)
     joints = [int(model.actuator_trnid[i, 0]) for i in actuation.select(simulation.embodiment, model)]
     names = [model.body(b).name for b in range(1, model.nbody) if model.body(b).name]
-    table = body_table.of_bodies(model, simulation.data, {j: entry for entry, j in enumerate(joints)}, names)
+    table = tables.of_bodies(model, simulation.data, {j: entry for entry, j in enumerate(joints)}, names)
     _is_mujocos(model, simulation.data, table, joints, rng)
 
 
@@ -81,7 +81,7 @@ def test_the_hand_is_where_the_camera_sees_it(name: str, bodies: dict[str, Simul
         simulation = bodies.setdefault(name, robots.load(fetch() if name == "fetch" else body))
     except UserError as error:
         pytest.skip(str(error))
-    table = body_table.of_body(simulation)
+    table = tables.of_body(simulation)
     kinematics = ForwardKinematics(from_mapping(Kinematics, to_mapping(table)))
     for seed in range(3):
         simulation.reset(seed)
