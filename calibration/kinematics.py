@@ -23,9 +23,15 @@ def of_body(simulation: Simulation) -> Kinematics:
     rails. Joints without a command stay as they are in the simulation's present pose.
 
     Raises:
-        UserError: a camera that the body carries, so that its own motion would have to be known.
+        UserError: a camera that the body carries, so that its own motion would have to be known; commands that do not
+            say where the body goes.
     """
     model, data = simulation.model, simulation.data
+    if simulation.command.interface == "joint_torque" or len(simulation.proprio_names) != 2 * simulation.command.dim:
+        raise UserError(
+            f"the commands of {simulation.embodiment.name} do not say where it goes, as a kinematic adapter needs",
+            "Give adapter.kind=learned",
+        )
     T_cam_world = _fixed_camera(simulation)
     if simulation.command.interface == "end_effector_velocity":
         return _on_rails(T_cam_world, simulation.embodiment.end_effector)

@@ -8,7 +8,7 @@ from robot_wm.models.adapter import KinematicAdapter
 from robot_wm.models.world_model import WorldModel
 
 _RIDGE = 1e-3  # of the joints' response: share of the stimulus' mean square
-_TRUST = 0.05  # in pretraining's own map from motion to latent action, likewise
+_TRUST = 20.0  # rows of labels that pretraining's own map from motion to latent action weighs as much as
 _MOST = 2.5  # of a latent action before its tanh: beyond it labels say only that it is large
 
 
@@ -74,7 +74,7 @@ def fit_map(
         x = torch.cat([x, torch.ones(len(x), 1)], dim=1).double()
         prior = torch.cat([weight, bias[:, None]], dim=1).double().T
         left = labels.clamp(-_MOST, _MOST).double() - x @ prior
-        penalty = _TRUST * x.square().mean() * torch.eye(x.shape[1], dtype=x.dtype)
+        penalty = _TRUST / len(x) * torch.diag(x.square().mean(0) + 1e-9)
         found = prior + torch.linalg.solve(x.T @ x / len(x) + penalty, x.T @ left / len(x))
         weight, bias = found[:-1].T.float(), found[-1].float()
     adapter.linear.weight.copy_(weight)

@@ -1,28 +1,32 @@
 """Calibrate a pretrained world model to one body from a short log of it."""
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calibration.adapter_fit import Calibrated, FitConfig, fit, make_windows
+from calibration import kinematics
+from calibration.adapter_fit import FitConfig, make_windows
+from calibration.candidate import Candidate, Ground, Kind, fit_candidate
 from calibration.prediction import Prediction, predict_held_out
-from calibration.transitions import Transitions, load_transitions
+from calibration.transitions import load_transitions
 from robot_wm import console
 from robot_wm.contracts import files
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, artifact, dataset_folder, open_run
 from robot_wm.data.windows import split
-from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
-from robot_wm.models.body import Body
+from robot_wm.models.adapter import AdapterConfig
+from robot_wm.models.kinematics import Kinematics
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
-from robot_wm.training.checkpoint import ModelFile, load_world_model, model_run
+from robot_wm.training.checkpoint import load_world_model, model_run
+from sims.render import focal
 from sims.robots import load, model_inputs
+from sims.simulation import Simulation
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,9 @@ def calibrate(config: CalibrateConfig) -> Path:
         )
     if not 0 < config.validation < 1:
         raise UserError(f"validation is {config.validation}", "Give a share above 0 and below 1")
-    simulation = load(config.embodiment)
-    command, names = simulation.command, simulation.proprio_names
-    simulation.close()
+    with load(config.embodiment) as simulation:
+        command, names = simulation.command, simulation.proprio_names
+        table, lens = _kinematics(simulation, config.adapter.kind), focal(simulation.model, simulation.camera)
     pretrained = model_run(config.model)
     inputs = {"model": pretrained, "data": Path(config.data)} | model_inputs(config.embodiment)
     with open_run(Path(config.out), "calibrate", config.name, config, inputs) as run:
@@ -87,56 +91,36 @@ def calibrate(config: CalibrateConfig) -> Path:
         transitions = load_transitions(
             dataset, config.embodiment, command, names, size, config.transitions, Path(config.cache)
         )
-        body = CalibrationFile(config.embodiment, command, names, config.adapter)
-        calibrated = _assemble(config, model, transitions, body)
-        return _fit_and_save(run, config, calibrated, transitions, body, described)
+        body = CalibrationFile(config.embodiment, command, names, config.adapter, table)
+        ground = Ground(model, described, config.pretrained, transitions, body, lens, config.fit, config.seed)
+        return _fit_and_save(run, config, ground)
 
 
-def _assemble(
-    config: CalibrateConfig, model: WorldModel, transitions: Transitions, body: CalibrationFile
-) -> Calibrated:
-    torch.manual_seed(config.seed)
-    proprio = torch.from_numpy(transitions.proprio_FP)
-    latent_dim, proprio_dim = model.config.encoder.latent_dim, proprio.shape[1]
-    chunk_dim = int(np.prod(transitions.chunks_FKU.shape[1:]))
-    known = Body(
-        model.dynamics,
-        Adapter(config.adapter, chunk_dim, proprio_dim, latent_dim, model.config.action_dim),
-        ProprioHead(latent_dim, proprio_dim),
-        body.command,
-        proprio.mean(0),
-        proprio.std(0) + 1e-3 * proprio.std() + 1e-8,
-        torch.from_numpy(body.position_P).float(),
-    )
-    return Calibrated(model, known)
+def _kinematics(simulation: Simulation, kind: str) -> Kinematics | None:
+    """What a kinematic adapter needs to know of the body; None where it is not asked for, or not to be had."""
+    if kind == "learned":
+        return None
+    try:
+        return kinematics.of_body(simulation)
+    except UserError as error:
+        if kind == "kinematic":
+            raise
+        console.say(f"{error.problem}: the adapter is learned")
+        return None
 
 
-def _fit_and_save(
-    run: Run,
-    config: CalibrateConfig,
-    calibrated: Calibrated,
-    transitions: Transitions,
-    body: CalibrationFile,
-    described: ModelFile,
-) -> Path:
-    length = calibrated.model.config.history + config.fit.rollout_steps
+def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground) -> Path:
+    transitions = ground.transitions
     used, held_out = split(int(transitions.episode_F.max()) + 1, config.validation, config.seed)
     if not len(held_out):
         raise UserError(
             f"{config.data} holds a single episode within transitions={config.transitions}",
             "Record two or more: the fit is judged on episodes that it has not seen",
         )
-    fit(
-        calibrated,
-        make_windows(transitions, length, used),
-        config.fit,
-        config.pretrained,
-        config.seed,
-        run.log,
-    )
-    prediction = predict_held_out(calibrated, make_windows(transitions, length, held_out), shown=4)
+    chosen, prediction = _choose(run, config, ground, used, held_out)
     metrics = {
         "transitions": transitions.count,
+        "adapter": chosen.kind,
         "read_error": prediction.read_error,
         "error_by_step": prediction.error_K.tolist(),
         "copy_error_by_step": prediction.copy_K.tolist(),
@@ -149,10 +133,35 @@ def _fit_and_save(
             f"{prediction.copy_K[-1]:.4f}, {config.fit.rollout_steps} steps ahead)",
             "Record more transitions, check that the log's commands and frames belong together",
         )
-    outputs = save_calibration(run.path, calibrated, body, described)
+    outputs = save_calibration(run.path, chosen.calibrated, _described(ground.body, chosen), ground.described)
     _save_arrays(run.path / "prediction.npz", prediction)
     run.finish([*outputs, "prediction.npz"], metrics=metrics, gates=gate, embodiment_sha256=config.embodiment.digest())
     return run.path
+
+
+def _choose(
+    run: Run, config: CalibrateConfig, ground: Ground, used: NDArray[np.int64], held_out: NDArray[np.int64]
+) -> tuple[Candidate, Prediction]:
+    """The adapter that is asked for, or the one that predicts episodes it has not seen better."""
+    kinds: tuple[Kind, ...] = ("learned", "kinematic")
+    if config.adapter.kind != "auto":
+        kinds = (config.adapter.kind,)
+    elif ground.body.kinematics is None:
+        kinds = ("learned",)
+    unseen = make_windows(ground.transitions, ground.window, held_out)
+    found = []
+    for kind in kinds:
+        candidate = fit_candidate(ground, kind, used, run.log)
+        found.append((candidate, predict_held_out(candidate.calibrated, unseen, 4, candidate.latents)))
+    if len(found) > 1:
+        errors = ", ".join(f"{c.kind} {p.error_K.mean():.4f}" for c, p in found)
+        console.say(f"mean held-out error by adapter: {errors}")
+    return min(found, key=lambda pair: float(pair[1].error_K.mean()))
+
+
+def _described(body: CalibrationFile, chosen: Candidate) -> CalibrationFile:
+    table = body.kinematics if chosen.kind == "kinematic" else None
+    return replace(body, adapter=replace(body.adapter, kind=chosen.kind), kinematics=table)
 
 
 def _save_arrays(path: Path, prediction: Prediction) -> None:

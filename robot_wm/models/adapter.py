@@ -13,18 +13,18 @@ from robot_wm.models.layers import mlp
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """Which adapter, and how large.
+    """How large the adapter is, and which.
 
     Attributes:
-        kind: `learned` knows nothing of the body; `kinematic` knows how its points move in the camera's frame; `auto`
-            leaves the choice to the calibration, which then names one of the two.
         width: of the hidden layers.
         context: numbers of the latent that the adapter may look at.
+        kind: `learned` knows nothing of the body; `kinematic` knows how its points move in the camera's frame; `auto`
+            leaves the choice to the calibration, which then names one of the two.
     """
 
-    kind: Literal["auto", "learned", "kinematic"] = "learned"
     width: int = 128
     context: int = 32
+    kind: Literal["auto", "learned", "kinematic"] = "learned"
 
     def __post_init__(self) -> None:
         if min(self.width, self.context) < 1:

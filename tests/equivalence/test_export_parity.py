@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx.numpy_helper
 import onnx.parser
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,11 @@ from deploy.runtime.graph import Signature
 from robot_wm.contracts.bundle import TIPPED, Bundle, read_bundle
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Interface, Mjcf, Safety
 from robot_wm.contracts.errors import UserError
-from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.adapter import Adapter, AdapterConfig, KinematicAdapter, ProprioHead
 from robot_wm.models.body import Body
 from robot_wm.models.dynamics import Dynamics, DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
+from robot_wm.models.kinematics import BodyPoint, Kinematics, Link
 from robot_wm.planning.controllable import Controllable
 from robot_wm.planning.planner import Planner, PlannerConfig
 from robot_wm.planning.samplers import CEM
@@ -114,6 +116,47 @@ def test_parity_holds_on_inputs_that_the_gate_did_not_see(bundle: Bundle, contro
         controllable.encoder, controllable.planner, bundle.path, bundle.spec, make_recorded(8, seed=5), seed=6
     )
     assert max(found.values()) <= 1e-4, found
+
+
+def kinematic_adapter(latent_dim: int) -> KinematicAdapter:
+    """Two hinges and a rail between them and the camera, with every part at work."""
+    turn = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)
+    links = (
+        Link(-1, turn, (0.1, 0.0, 1.0), "hinge", (0.0, 1.0, 0.0), (0.0, 0.1, 0.0), 0, 0.1),
+        Link(0, turn, (0.3, 0.0, 0.0), "slide", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 1, 0.0),
+        Link(1, turn, (0.2, 0.1, 0.0), "hinge", (0.6, 0.0, 0.8), (0.05, 0.0, 0.0), 1, -0.2),
+    )
+    table = Kinematics(links, (BodyPoint("tip", 2, (0.1, 0.2, 0.3)), BodyPoint("base", -1, (0.0, 0.0, 1.0))))
+    adapter = KinematicAdapter(AdapterConfig(width=16, context=4), table, 4, NUM_PROPRIO, latent_dim, ACTION_DIM)
+    nn.init.normal_(adapter.residual[-1].weight)  # type: ignore[arg-type]
+    nn.init.normal_(adapter.response_UR, std=0.2)
+    return adapter
+
+
+def test_a_kinematic_adapter_inside_the_graph_is_pytorchs(tmp_path: Path) -> None:
+    adapter = kinematic_adapter(latent_dim=8).eval()
+    inputs: dict[str, tuple[str, tuple[int, ...]]] = {
+        "chunk": ("float32", (16, 4)),
+        "proprio": ("float32", (16, NUM_PROPRIO)),
+        "z": ("float32", (16, 8)),
+    }
+    export_graph(adapter, (inputs, {"action": ("float32", (16, ACTION_DIM))}), tmp_path / "adapter.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "adapter.onnx", providers=["CPUExecutionProvider"])
+    given = {name: torch.randn(shape) for name, (_, shape) in inputs.items()}
+    (found,) = session.run(None, {name: value.numpy() for name, value in given.items()})
+    with torch.no_grad():
+        wanted = adapter(*given.values())
+    assert wanted.std() > 0.1
+    assert found == pytest.approx(wanted.numpy(), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_whole_plan_with_a_kinematic_adapter_keeps_parity(tmp_path: Path) -> None:
+    controllable = make_controllable("joint_position")
+    body = controllable.planner.body
+    body.adapter = kinematic_adapter(body.latent_dim)
+    found = export_bundle(controllable, make_recorded(), tmp_path / "bundle")
+    assert max(found.spec.parity.values()) <= 1e-4
 
 
 @torch.no_grad()
