@@ -1,5 +1,6 @@
 """Video of procedural arms: a scene is set in motion, then drawn from every camera."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ _TASK = "push things about"
 _ATTEMPTS = 20  # scenes drawn until one is sound; about one in fifty is refused
 _REACHED_M = 0.02  # inverse kinematics must reach the start this closely
 _CLEAR_M, _SOLVE_ITERATIONS = 0.1, 100  # an episode starts above the objects
-_REGRIP_SHARE = 0.08  # of control periods in which a gripper is told another opening
-_TIMESTEP_S = 0.01  # twice the scene's: contacts sink in no deeper, and physics is most of what a frame costs
+_REGRIP_SHARE = 0.16  # of control periods in which a gripper is told another opening
+_TIMESTEP_S = 0.0125  # 2.5 times the scene's: physics is most of what a frame costs
+_ASLEEP_M_S = 0.005  # what moves no faster may be put to sleep
 _LOST_M = 0.15  # a hand this far from its target has hit something it cannot move
 
 Draw = Callable[[mujoco.MjModel, Sequence[Camera], NDArray[np.float64]], list[NDArray[np.uint8]]]
@@ -102,62 +104,77 @@ def film(scene: Scene, take: Take, draw: Draw = draw) -> Episode:
 
 def play(scene: Scene, rng: np.random.Generator, frames: int, step_s: float) -> Take | None:
     """Let the arm of a scene push things about; None when it cannot reach its workspace or gets stuck."""
-    model, data = scene.model, mujoco.MjData(scene.model)
-    model.opt.timestep = _TIMESTEP_S
-    inverse = InverseKinematics(model, scene.arm)
-    low_m, high_m = scene.workspace_m
-    start_m = rng.uniform(low_m, high_m)
+    model, arm = scene.model, scene.arm
+    ticks = max(round(step_s / CONTROL_S), 1)
+    half_tick_s = step_s / ticks / 2
+    substeps = math.ceil(half_tick_s / _TIMESTEP_S - 1e-6)
+    model.opt.timestep, model.opt.sleep_tolerance = half_tick_s / substeps, _ASLEEP_M_S
+    model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP  # what lies still costs two fifths of a step
+    data = mujoco.MjData(model)
+    inverse = InverseKinematics(model, arm, data)
+    start_m = rng.uniform(*scene.workspace_m)
     start_m[2] = max(start_m[2], _CLEAR_M)
     if inverse.solve(start_m, _SOLVE_ITERATIONS) > _REACHED_M:
         return None
-    servos = np.array([model.actuator(j).id for j in scene.arm.joints])
-    data.qpos[[model.joint(j).qposadr[0] for j in scene.arm.joints]] = inverse.joints
-    control = data.ctrl
-    control[servos] = inverse.joints
+    data.qpos[[model.joint(j).qposadr[0] for j in arm.joints]] = inverse.joints
+    first = model.actuator(arm.joints[0]).id
+    servos = data.ctrl[first : first + len(arm.joints)]
+    servos[:] = inverse.joints
     mujoco.mj_forward(model, data)
-    wander = Wander(scene.workspace_m, start_m, rng)
-    watch = _Watch(scene, data, frames)
-    hand, thing = data.site(HAND_SITE).xpos, data.body(scene.objects[0]).xpos
-    ticks = max(round(step_s / CONTROL_S), 1)
-    substeps = round(step_s / ticks / model.opt.timestep)
+    wander, watch = Wander(scene.workspace_m, start_m, rng), _Watch(scene, data, frames)
+    gripper = model.actuator(GRIPPER).id if arm.tool.opening_m else None
+    hand, thing = watch.points
     for frame in range(frames):
         watch.look(frame)
         for _ in range(ticks):
-            if scene.arm.tool.opening_m and rng.random() < _REGRIP_SHARE:
-                control[model.actuator(GRIPPER).id] = rng.uniform(0.0, scene.arm.tool.opening_m / 2)
-            target_m = wander.advance(thing)
-            inverse.solve(target_m, 1)  # warm-started: one is enough to keep up
-            control[servos] = inverse.joints
-            mujoco.mj_step(model, data, nstep=substeps)
+            if gripper is not None and rng.random() < _REGRIP_SHARE:
+                data.ctrl[gripper] = rng.random() * arm.tool.opening_m / 2
+            target_m, before = wander.advance(thing, 2 * half_tick_s), inverse.joints
+            after = inverse.follow(target_m)
+            for joints in ((before + after) / 2, after):
+                servos[:] = joints
+                mujoco.mj_step(model, data, nstep=substeps)
         mujoco.mj_kinematics(model, data)
-        if has_diverged(data) or np.linalg.norm(hand - target_m) > _LOST_M:
+        if math.dist(hand, target_m) > _LOST_M:
             return None
-    return Take(watch.qpos_FQ, watch.columns)
+    return None if has_diverged(data) else Take(watch.qpos_FQ, watch.columns())
 
 
 class _Watch:
-    """What is noted of every frame."""
+    """What is noted of every frame.
+
+    Attributes:
+        points: hand and object in the world, views that follow the simulation.
+        qpos_FQ: joint positions of the whole model.
+    """
 
     def __init__(self, scene: Scene, data: mujoco.MjData, frames: int):
-        self._model, self._data = scene.model, data
-        self._moving = any(camera.position_m is None for camera in scene.cameras)
-        points = {HAND: data.site(HAND_SITE).xpos, OBJECT: data.body(scene.objects[0]).xpos}
-        names = [camera.name for camera in scene.cameras]
-        self._noted = [
-            (camera, point, np.empty((frames, 3), np.float32)) for camera in scene.cameras for point in points.values()
-        ]
-        keys = [position_key(key, name, names) for name in names for key in points]
-        self.columns = dict(zip(keys, (column for *_, column in self._noted), strict=True))
-        for camera in scene.cameras:
-            length = np.full((frames, 1), focal(scene.model, camera), np.float32)
-            self.columns[position_key(FOCAL, camera.name, names)] = length
+        self._scene, self._data = scene, data
+        self.points = data.site(HAND_SITE).xpos, data.body(scene.objects[0]).xpos
         self.qpos_FQ = np.empty((frames, scene.model.nq))
+        self._points_F23 = np.empty((frames, len(self.points), 3))
+        moving = [camera for camera in scene.cameras if camera.position_m is None]
+        self._views_F44 = {camera: np.empty((frames, 4, 4)) for camera in moving}
 
     def look(self, frame: int) -> None:
         """Positions of bodies must be up to date (`mj_kinematics`)."""
         self.qpos_FQ[frame] = self._data.qpos
-        if self._moving:
-            mujoco.mj_camlight(self._model, self._data)
-        for camera, point, column in self._noted:
-            T_cam_world = world_to_camera(self._model, self._data, camera)
-            column[frame] = T_cam_world[:3, :3] @ point + T_cam_world[:3, 3]
+        self._points_F23[frame] = self.points
+        if self._views_F44:
+            mujoco.mj_camlight(self._scene.model, self._data)
+        for camera, views_F44 in self._views_F44.items():
+            views_F44[frame] = world_to_camera(self._scene.model, self._data, camera)
+
+    def columns(self) -> dict[str, NDArray[np.float32]]:
+        """Hand, object and focal length as every camera has them."""
+        model, cameras = self._scene.model, self._scene.cameras
+        names, found = [camera.name for camera in cameras], {}
+        for camera in cameras:
+            still = camera.position_m is not None
+            views = world_to_camera(model, self._data, camera)[None] if still else self._views_F44[camera]
+            seen_F23 = self._points_F23 @ views[:, :3, :3].swapaxes(1, 2) + views[:, None, :3, 3]
+            for key, points_F3 in zip((HAND, OBJECT), seen_F23.swapaxes(0, 1), strict=True):
+                found[position_key(key, camera.name, names)] = points_F3.astype(np.float32)
+            length = np.full((len(seen_F23), 1), focal(model, camera), np.float32)
+            found[position_key(FOCAL, camera.name, names)] = length
+        return found

@@ -1,5 +1,6 @@
 """Procedural scenes: an arm, a table, things on it and cameras, all from one seed."""
 
+import math
 from dataclasses import dataclass
 
 import mujoco
@@ -138,9 +139,10 @@ def _fit(
         fore = float(np.hypot(fore + tip * np.cos(arm.bend_rad), tip * np.sin(arm.bend_rad)))
     least = float(np.sqrt(upper**2 + fore**2 + 2 * upper * fore * np.cos(_FOLD_RAD)))
     for _ in range(_FITS):
-        heights = np.zeros(1) if arm.slides else lift + below - high + np.array([0.0, 2 * half[2]])
-        near = np.hypot(max(distance - half[0] - shoulder, 0.0), heights).min()
-        far = np.hypot(np.hypot(distance + half[0], half[1]) - shoulder, heights).max()
+        (x, y, z), foot = half.tolist(), lift + below - high
+        heights = [0.0] if arm.slides else [abs(foot), abs(foot + 2 * z)]
+        near = math.hypot(max(distance - x - shoulder, 0.0), min(heights))
+        far = math.hypot(math.hypot(distance + x, y) - shoulder, max(heights))
         if near < least:
             distance *= _AWAY
         if far > _STRETCH * (upper + fore):

@@ -103,7 +103,7 @@ def _place(
     middle, half = (low + high) / 2, (high - low) / 2
     half = half + _AROUND_M if taken else _MIDDLE * half
     for _ in range(_PLACES):
-        place = rng.uniform(middle - half, middle + half)
+        place = middle + half * (2 * rng.random(2) - 1)
         if all(math.dist(place, other) > radius + its + _APART_M for other, its in taken):
             return place
     return None

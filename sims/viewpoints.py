@@ -62,11 +62,14 @@ def in_view(
 
 def look_at(position: NDArray[np.float64], target: NDArray[np.float64], up: NDArray[np.float64] = _UP) -> Any:
     """Quaternion of a MuJoCo camera, which looks along its -z with y up."""
-    back = (position - target) / np.linalg.norm(position - target)
-    right = np.cross(up, back)
-    right /= np.linalg.norm(right)
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, np.column_stack([right, np.cross(back, right), back]).ravel())
+    axes, quat = np.zeros((3, 3)), np.zeros(4)
+    right, above, back = axes
+    back[:] = position - target
+    mujoco.mju_normalize3(back)
+    mujoco.mju_cross(right, up, back)
+    mujoco.mju_normalize3(right)
+    mujoco.mju_cross(above, back, right)
+    mujoco.mju_mat2Quat(quat, axes.T.ravel())
     return quat
 
 

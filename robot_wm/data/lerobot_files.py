@@ -94,7 +94,7 @@ def write_file(
     """
     place = {"chunk_index": number // CHUNK, "file_index": number % CHUNK}
     rows: list[Row] = []
-    tables: list[pa.Table] = []
+    values: list[dict[str, NDArray[Any]]] = []
     index, first = start
     with ExitStack() as stack:
         clips = {
@@ -106,7 +106,7 @@ def write_file(
         }
         for episode in episodes:
             length = _length(form, episode)
-            row, table = _row(form, episode, (index, first, length), tasks)
+            row, columns = _row(episode, form.fps, (index, first, length), tasks)
             row |= {**_prefixed("data/", place), "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
             for key, clip in clips.items():
                 begin = clip.num_frames
@@ -115,31 +115,35 @@ def write_file(
                 row |= _prefixed(f"videos/{key}/", {**place, **span})
                 row |= _prefixed(f"stats/{key}/", lerobot_stats.of_images(episode.videos[key]))
             rows.append(row)
-            tables.append(table)
+            values.append(columns)
             index, first = index + 1, first + length
-    write_table(path / DATA.format(**place), pa.concat_tables(tables))
+    features = {**form.features, **BOOKKEEPING}
+    whole = {key: arrow(np.concatenate([columns[key] for columns in values]), features[key]) for key in values[0]}
+    write_table(path / DATA.format(**place), pa.table(whole))
     return rows
 
 
-def _row(form: Format, episode: Episode, place: tuple[int, int, int], tasks: Mapping[str, int]) -> tuple[Row, pa.Table]:
-    """Metadata and data of one episode, videos left out; `place` is its index, its first row, its number of rows."""
+def _row(
+    episode: Episode, fps: float, place: tuple[int, int, int], tasks: Mapping[str, int]
+) -> tuple[Row, dict[str, NDArray[Any]]]:
+    """Metadata and columns (L, F) of one episode, videos left out; `place` is its index, its first row, its rows."""
     index, first, length = place
-    steps = np.arange(length)
+    steps = np.arange(length)[:, None]
     values = {key: np.asarray(v).reshape(length, -1) for key, v in episode.columns.items()}
     values |= {
-        "timestamp": steps[:, None] / form.fps,
-        "frame_index": steps[:, None],
+        "timestamp": steps / fps,
+        "frame_index": steps,
         "episode_index": np.full((length, 1), index),
-        "index": first + steps[:, None],
+        "index": first + steps,
         "task_index": np.full((length, 1), tasks[episode.task]),
     }
     row: Row = {"episode_index": index, "tasks": [episode.task], "length": length}
     row |= {"dataset_from_index": first, "dataset_to_index": first + length}
     for key, column in values.items():
         refuse_not_finite(column, key, index)
-        row |= _prefixed(f"stats/{key}/", lerobot_stats.of_rows(column))
-    features = {**form.features, **BOOKKEEPING}
-    return row, pa.table({key: arrow(column, features[key]) for key, column in values.items()})
+    for key, stats in lerobot_stats.of_columns(values).items():
+        row |= _prefixed(f"stats/{key}/", stats)
+    return row, values
 
 
 def _length(form: Format, episode: Episode) -> int:

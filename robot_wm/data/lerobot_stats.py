@@ -14,25 +14,36 @@ _SAMPLED = 32  # images per episode that image statistics are taken from
 
 def of_rows(rows_LF: NDArray[Any]) -> Stats:
     """min, max, mean and std (F,) and count (1,) over the rows of one episode."""
-    values = rows_LF.astype(np.float64)
-    return {
-        "min": values.min(axis=0).tolist(),
-        "max": values.max(axis=0).tolist(),
-        "mean": values.mean(axis=0).tolist(),
-        "std": values.std(axis=0).tolist(),
-        "count": [len(values)],
+    return of_columns({"": rows_LF})[""]
+
+
+def of_columns(columns: Mapping[str, NDArray[Any]]) -> dict[str, Stats]:
+    """The same of several columns (L, F): side by side, as a call of numpy costs more than a short episode."""
+    values_LF = np.concatenate(list(columns.values()), axis=1, dtype=np.float64)
+    found = {
+        "min": values_LF.min(axis=0).tolist(),
+        "max": values_LF.max(axis=0).tolist(),
+        "mean": values_LF.mean(axis=0).tolist(),
+        "std": values_LF.std(axis=0).tolist(),
     }
+    stats: dict[str, Stats] = {}
+    end = 0
+    for key, column in columns.items():
+        start, end = end, end + column.shape[1]
+        stats[key] = {name: values[start:end] for name, values in found.items()} | {"count": [len(values_LF)]}
+    return stats
 
 
 def of_images(frames_FYXC: NDArray[np.uint8]) -> Stats:
     """The same per colour channel, in [0, 1] and shape (3, 1, 1), over at most 32 evenly spaced images."""
-    chosen = np.unique(np.linspace(0, len(frames_FYXC) - 1, min(_SAMPLED, len(frames_FYXC))).astype(int))
-    tall_YXC = frames_FYXC[chosen].reshape(-1, *frames_FYXC.shape[2:])
+    if len(frames_FYXC) > _SAMPLED:
+        frames_FYXC = frames_FYXC[np.linspace(0, len(frames_FYXC) - 1, _SAMPLED).astype(int)]
+    tall_YXC = frames_FYXC.reshape(-1, *frames_FYXC.shape[2:])
     mean, std = cv2.meanStdDev(tall_YXC)
     low, high, _, _ = zip(*(cv2.minMaxLoc(channel_YX) for channel_YX in cv2.split(tall_YXC)), strict=True)
     stats = {"min": low, "max": high, "mean": mean, "std": std}
     shaped: Stats = {name: (np.reshape(v, (-1, 1, 1)) / 255).tolist() for name, v in stats.items()}
-    return {**shaped, "count": [len(chosen)]}
+    return {**shaped, "count": [len(frames_FYXC)]}
 
 
 def merged(episodes: Sequence[Mapping[str, Any]]) -> Stats:

@@ -247,7 +247,7 @@ class Encoder:
     def add(self, frames_FYXC: NDArray[np.uint8]) -> None:
         """Append frames (F, Y, X, 3), RGB."""
         for image_YXC in frames_FYXC:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_YXC), format="rgb24")
+            frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image_YXC), format="rgb24")
             frame = self._converter.reformat(frame, format=self._stream.pix_fmt, threads=self._threads)
             frame.pts, frame.time_base = self.num_frames, self._tick_s
             self._container.mux(self._stream.encode(frame))
