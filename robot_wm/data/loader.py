@@ -1,7 +1,7 @@
 """Packed clips as training batches: windows of several datasets drawn at random, recoloured and mirrored."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,7 +104,7 @@ class ClipSet:
 
     def _start_afresh(self) -> None:
         self.waited_s = 0.0
-        self._ahead = Ahead(self._draws.draw, self._send)
+        self._ahead = Ahead(self._draws.draw, self._prepare)
 
     def keep(self, chosen_F: NDArray[np.bool_]) -> "ClipSet":
         """The same set, over the same memory, restricted to the windows that start on the chosen frames (F,)."""
@@ -162,51 +162,54 @@ class ClipSet:
 
     def _serve(self, request: Request, generator: torch.Generator) -> list[Batch]:
         started_s = time.monotonic()
-        if self._on_device is None and self.device.type == "cuda":
-            draw, fetched, sent = self._ahead.next(request, generator)
-            torch.cuda.current_stream(self.device).wait_event(sent)
-            for tensor in (t for part in fetched for t in part.tensors):
-                tensor.record_stream(torch.cuda.current_stream(self.device))
+        if self._on_device is not None:
+            ready = self._gather(self._draws.draw(request, generator), self._on_device)
         else:
-            draw = self._draws.draw(request, generator)
-            fetched = [self._fetch(starts) for starts in draw.starts]
-        batches = [self._finish(*parts) for parts in zip(draw.starts, draw.looks, fetched, strict=True)]
+            ready = self._ahead.next(request, generator)
+        if ready.sent is not None:
+            torch.cuda.current_stream(self.device).wait_event(ready.sent)
+            for tensor in (t for part in ready.parts for t in part):
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+        draw = ready.draw
+        batches = [self._finish(*parts) for parts in zip(draw.starts, draw.looks, ready.parts, strict=True)]
         self.waited_s += time.monotonic() - started_s
         return batches
 
-    def _fetch(self, starts_B: Tensor, pinned: bool = False) -> "_Fetched":
-        """Frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2) and the rest (B, T, 10), as they are stored."""
+    def _indices(self, starts_B: Tensor) -> list[NDArray[np.int64]]:
+        """Rows of frames (B, T), flow (B, T - 1) and the rest (B, T)."""
         index = starts_B.numpy()[:, None] + np.arange(self.length)
-        indices = [index, index[:, :-1], index]
-        ready: list[Callable[[], None]] = []
-        if self._on_device is not None:
-            placed = [torch.from_numpy(i.ravel()).to(self.device) for i in indices]
-            taken = [rows.take(i) for rows, i in zip(self._on_device, placed, strict=True)]
-        else:
-            taken = []
-            for rows, i in zip(self._rows, indices, strict=True):
-                tensor, done = rows.begin(i.ravel(), pinned)
-                taken.append(tensor)
-                ready.append(done)
-        return _Fetched([t.view(*i.shape, *t.shape[1:]) for t, i in zip(taken, indices, strict=True)], ready)
+        return [index, index[:, :-1], index]
 
-    def _send(self, draw: Draw) -> tuple[Draw, list["_Fetched"], torch.cuda.Event]:
-        """A draw's data on their way to the GPU, beside what it computes; the event tells when they have arrived."""
+    def _gather(self, draw: Draw, held: Sequence[DeviceRows]) -> "_Ready":
+        parts = []
+        for indices in map(self._indices, draw.starts):
+            taken = [
+                rows.take(torch.from_numpy(i.ravel()).to(self.device)) for rows, i in zip(held, indices, strict=True)
+            ]
+            parts.append(_shaped(taken, indices))
+        return _Ready(draw, parts, None)
+
+    def _prepare(self, draw: Draw) -> "_Ready":
+        """A draw's data copied together, and on their way to the GPU, beside what others compute; runs in a thread."""
+        pinned, parts = self.device.type == "cuda", []
+        for indices in map(self._indices, draw.starts):
+            begun = [rows.begin(i.ravel(), pinned) for rows, i in zip(self._rows, indices, strict=True)]
+            for _, finish in reversed(begun):  # frames last: other threads copy them meanwhile
+                finish()
+            parts.append(_shaped([tensor for tensor, _ in begun], indices))
+        if not pinned:
+            return _Ready(draw, parts, None)
         stream = _stream(self.device)
         with torch.cuda.stream(stream):
-            sent = []
-            for fetched in [self._fetch(starts, pinned=True) for starts in draw.starts]:
-                fetched.wait(0, 1, 2)
-                sent.append(_Fetched([tensor.to(self.device, non_blocking=True) for tensor in fetched.tensors], []))
-            return draw, sent, stream.record_event()
+            sent = [[tensor.to(self.device, non_blocking=True) for tensor in part] for part in parts]
+            return _Ready(draw, sent, stream.record_event())
 
-    def _finish(self, starts_B: Tensor, looks: Looks | None, fetched: "_Fetched") -> Batch:
+    def _finish(self, starts_B: Tensor, looks: Looks | None, part: list[Tensor]) -> Batch:
         """Standardised and changed as drawn, on the device."""
-        frames, flow, rest = fetched.tensors
-        fetched.wait(1, 2)
+        frames, flow, rest = part
         moments, hand, thing = rest[:, :-1, :4], rest[..., 4:7], rest[..., 7:]
-        flow = divided(flow, self._flow_px_P[self._draws.pack(starts_B)], self._buffers)
-        fetched.wait(0)
+        by_B = self._flow_px_P[self._draws.pack(starts_B)] if flow.numel() else None
+        flow = flow.float() if by_B is None else divided(flow, by_B, self._buffers)
         if looks is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]
             mirror = Mirror(looks.mirrored_B.to(self.device))
@@ -216,15 +219,17 @@ class ClipSet:
 
 
 @dataclass(frozen=True)
-class _Fetched:
-    """Frames, flow and the rest of one batch; of those that are still being copied, what waits for the end of it."""
+class _Ready:
+    """What was drawn, and for each of its one or two batches frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2)
+    and the rest (B, T, 10), as they are stored; `sent` tells when a GPU has them."""
 
-    tensors: list[Tensor]
-    ready: list[Callable[[], None]]
+    draw: Draw
+    parts: list[list[Tensor]]
+    sent: torch.cuda.Event | None
 
-    def wait(self, *which: int) -> None:
-        for number in which if self.ready else ():
-            self.ready[number]()
+
+def _shaped(tensors: list[Tensor], indices: list[NDArray[np.int64]]) -> list[Tensor]:
+    return [tensor.view(*index.shape, *tensor.shape[1:]) for tensor, index in zip(tensors, indices, strict=True)]
 
 
 def split_clips(
