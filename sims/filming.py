@@ -112,7 +112,8 @@ def play(scene: Scene, rng: np.random.Generator, frames: int, step_s: float) -> 
     model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP  # what lies still costs two fifths of a step
     data = mujoco.MjData(model)
     inverse = InverseKinematics(model, arm, data)
-    start_m = rng.uniform(*scene.workspace_m)
+    low_m, high_m = scene.workspace_m
+    start_m = rng.uniform(low_m, high_m)
     start_m[2] = max(start_m[2], _CLEAR_M)
     if inverse.solve(start_m, _SOLVE_ITERATIONS) > _REACHED_M:
         return None
