@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "data-wait": ("deploy.bench.data_wait", "data_wait"),
     "flow": ("deploy.bench.flow", "flow_quality"),
     "world-model": ("deploy.bench.world_model", "world_model"),
+    "delay": ("deploy.bench.delay", "delay"),
+    "soak": ("deploy.bench.soak", "soak"),
     "calibration": ("deploy.bench.calibration", "calibration"),
     "deploy": ("deploy.bench.deploy", "deploy"),
 }

@@ -40,14 +40,18 @@ class Monitor:
                 bound = step / self.safety.max_step * value / rate_hz**order
                 self._bounds[order] = np.minimum(bound, self._bounds.get(order, np.inf))
         self._last: NDArray[np.float64] = np.zeros((4, self.space.dim))
+        self._last_s = 0.0
 
     def reset(self, in_force_U: NDArray[np.float64]) -> None:
         """Nothing moved for a while, with `in_force_U` in force."""
         self._last = np.tile(np.asarray(in_force_U, dtype=np.float64), (4, 1))
 
-    def judge(self, command_U: NDArray[np.float64]) -> None:
-        """One command, as it arrived."""
+    def judge(self, command_U: NDArray[np.float64], now_s: float) -> None:
+        """One command, as it arrived, at `now_s` on the robot's own clock; a pause before it ended the motion."""
         self.num_commands += 1
+        if now_s - self._last_s > 1.5 / self.space.control_rate_hz:
+            self.reset(self._last[-1])
+        self._last_s = now_s
         if not np.isfinite(command_U).all():
             self._note("not finite", command_U)
             return

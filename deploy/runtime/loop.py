@@ -200,6 +200,7 @@ class _Flight:
         self._ended_at = 0
         self._fresh = False
         self._moved = True
+        self._written_s = 0.0
 
     def over(self, num_ticks: int, at_end: End) -> bool:
         """Whether no more ticks follow; from `num_ticks` on the robot is brought to its end, under the same guards."""
@@ -233,11 +234,15 @@ class _Flight:
         return Tick(self.index - 1, observation, plan, held, command_U, sent_U, latency_s)
 
     def missed(self, late_s: float) -> None:
-        """The next tick is late by so much: whole ticks went by in which nothing was sent."""
-        num_ticks = int(late_s / self.safety.period_s + 1e-6)
-        if num_ticks:
+        """The next tick is late by so much on the robot's clock: whole ticks may have gone by without a command.
+
+        They have if this computer's clock says so too; a clock that jumps is no pause, and simulated time has none.
+        """
+        own_s = time.perf_counter() - self._written_s - self.safety.period_s
+        num_ticks = int(min(late_s, own_s) / self.safety.period_s + 1e-6)
+        if num_ticks > 0:
             self.safety.paused()
-        if num_ticks and isinstance(self.planner, Worker):  # a loop that plans itself has lost them before its plan
+        if num_ticks > 0 and isinstance(self.planner, Worker):  # a loop that plans itself has lost them before its plan
             self.timeline.skip(num_ticks)
 
     def _ask(self, observation: Observation, read_s: float) -> None:
@@ -286,6 +291,7 @@ class _Flight:
     def _write(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
         sent_U = np.asarray(self.robot.write(command_U), dtype=np.float64)
         sent_U = sent_U if np.isfinite(sent_U).all() else command_U
+        self._written_s = time.perf_counter()
         self._moved = not np.array_equal(sent_U, self.safety.limits.in_force_U)
         self.safety.sent(sent_U)
         self.timeline.sent(sent_U)

@@ -69,11 +69,11 @@ def test_no_stream_of_commands_breaks_a_bound(
     for what, command_U in asked:
         calls = {"f": lambda wanted_U=command_U: safety.filter(wanted_U), "b": safety.brake, "p": safety.park}
         sent_U = calls[what]()
-        monitor.judge(sent_U)
+        monitor.judge(sent_U, 0.0)
         safety.sent(sent_U)
     for _ in range(safety.limits.brake_ticks + 2):
         sent_U = safety.brake()
-        monitor.judge(sent_U)
+        monitor.judge(sent_U, 0.0)
         safety.sent(sent_U)
     assert safety.limits.at_rest
     assert monitor.breaches == []

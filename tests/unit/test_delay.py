@@ -190,9 +190,10 @@ def test_a_planner_that_hangs_ends_the_flight() -> None:
     spec = replace(spec, safety=replace(spec.safety, max_stall_s=0.05))
     controller = Counting(spec, lambda tick: go.wait(TIMEOUT_S) if tick >= 1 else None)  # type: ignore[arg-type]
     robot = Ticking(lambda now: threading.Event().wait(0.01))
-    result, _ = fly(controller, robot, 500, in_worker=True) if not go.is_set() else (None, None)
-    go.set()
-    assert result is not None
+    try:
+        result, _ = fly(controller, robot, 500, in_worker=True)
+    finally:
+        go.set()
     assert result.ended_by == guards.PLANNER_STALL
     assert not robot.sent[-1].any()
 
