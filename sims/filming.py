@@ -1,19 +1,19 @@
 """Video of procedural arms: a scene is set in motion, then drawn from every camera."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.contracts.dataset import FOCAL, HAND, OBJECT, Feature, image_key, position_key
+from robot_wm.contracts.dataset import FOCAL, HAND, OBJECT, Feature, depth_key, image_key, position_key
 from robot_wm.contracts.embodiment import Camera
 from robot_wm.data.lerobot_files import Episode
 from sims.arms import HAND_SITE
 from sims.motion import CONTROL_S, InverseKinematics, Wander
-from sims.recording import FOCAL_FEATURE, image_feature
+from sims.recording import FOCAL_FEATURE, depth_feature, image_feature
 from sims.render import focal, world_to_camera
 from sims.scenes import Scene, sample
 from sims.sheet import draw
@@ -30,7 +30,8 @@ _TIMESTEP_S = 0.0125  # 2.5 times the scene's: physics is most of what a frame c
 _ASLEEP_M_S = 0.005  # what moves no faster may be put to sleep
 _LOST_M = 0.15  # a hand this far from its target has hit something it cannot move
 
-Draw = Callable[[mujoco.MjModel, Sequence[Camera], NDArray[np.float64]], list[NDArray[np.uint8]]]
+Depths = Mapping[str, NDArray[np.uint16]]
+Draw = Callable[[mujoco.MjModel, Sequence[Camera], NDArray[np.float64], Depths], list[NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,23 @@ class SceneVideo:
         size: height and width [px].
         step_s: time between two frames [s].
         num_cameras: of every scene, 1 to 3; all see the same motion.
+        depth: names of the cameras whose depth is recorded too.
         draw: draws a take; by default in this process.
     """
 
     tasks = (_TASK,)
 
-    def __init__(self, seed: int, size: int, step_s: float, num_cameras: int = 1, draw: Draw = draw):
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        step_s: float,
+        num_cameras: int = 1,
+        depth: Sequence[str] = (),
+        draw: Draw = draw,
+    ):
         self._seed, self._size, self._step_s, self._draw = seed, size, step_s, draw
-        self._cameras = NAMES[:num_cameras]
+        self._cameras, self._depth = NAMES[:num_cameras], depth
 
     @property
     def fps(self) -> float:
@@ -75,7 +85,7 @@ class SceneVideo:
         for camera in self._cameras:
             found |= {position_key(key, camera, self._cameras): position for key in (HAND, OBJECT)}
             found[position_key(FOCAL, camera, self._cameras)] = FOCAL_FEATURE
-        return found
+        return found | {depth_key(camera): depth_feature(self._size, self._size) for camera in self._depth}
 
     def rows(self, frames: int) -> int:
         """Rows of an episode of that many frames."""
@@ -91,15 +101,17 @@ class SceneVideo:
             scene = sample((self._seed, index, attempt), self._size, len(self._cameras))
             take = play(scene, np.random.default_rng([self._seed, index, attempt, 1]), frames, self._step_s)
             if take is not None:
-                return film(scene, take, self._draw)
+                return film(scene, take, self._depth, self._draw)
         raise RuntimeError(f"no sound scene in {_ATTEMPTS} draws for episode {index} of seed {self._seed}")
 
 
-def film(scene: Scene, take: Take, draw: Draw = draw) -> Episode:
-    """Draw a take from every camera of its scene."""
-    images = draw(scene.model, scene.cameras, take.qpos_FQ)
+def film(scene: Scene, take: Take, depth: Sequence[str] = (), draw: Draw = draw) -> Episode:
+    """Draw a take from every camera of its scene, and the depth of those that are named."""
+    size = (len(take.qpos_FQ), scene.camera.height, scene.camera.width)
+    depths = {name: np.empty(size, np.uint16) for name in depth}
+    images = draw(scene.model, scene.cameras, take.qpos_FQ, depths)
     videos = {image_key(camera.name): frames for camera, frames in zip(scene.cameras, images, strict=True)}
-    return Episode(take.columns, videos, _TASK)
+    return Episode({**take.columns, **{depth_key(name): found for name, found in depths.items()}}, videos, _TASK)
 
 
 def play(scene: Scene, rng: np.random.Generator, frames: int, step_s: float) -> Take | None:

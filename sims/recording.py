@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from robot_wm.contracts.dataset import ACTION, FOCAL, HAND, OBJECT, STATE, Feature, image_key
+from robot_wm.contracts.dataset import ACTION, FOCAL, HAND, OBJECT, STATE, Feature, depth_key, image_key
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.data.lerobot_files import Episode
 from sims import robots
@@ -17,6 +17,11 @@ def image_feature(height: int, width: int) -> Feature:
     return Feature("video", (height, width, 3), ("height", "width", "channels"))
 
 
+def depth_feature(height: int, width: int) -> Feature:
+    """The feature of a camera's depth: an array in every row, which LeRobot's tools open as they open any."""
+    return Feature("uint16", (height, width), ("height", "width"))
+
+
 class BodyLog:
     """Calibration logs of one embodiment: rows at the control rate, commands included.
 
@@ -29,10 +34,10 @@ class BodyLog:
 
     tasks = ("babble",)
 
-    def __init__(self, embodiment: Embodiment, seed: int):
+    def __init__(self, embodiment: Embodiment, seed: int, depth: bool = False):
         self.simulation = robots.load(embodiment, seed)
         self._embodiment = embodiment
-        self._seed = seed
+        self._seed, self._depth = seed, depth
 
     @property
     def fps(self) -> float:
@@ -50,6 +55,7 @@ class BodyLog:
             HAND: position,
             FOCAL: FOCAL_FEATURE,
             **({OBJECT: position} if self.simulation.has_object else {}),
+            **({depth_key(camera.name): depth_feature(camera.height, camera.width)} if self._depth else {}),
         }
 
     def rows(self, transitions: int) -> int:
@@ -62,9 +68,11 @@ class BodyLog:
         rng = np.random.default_rng([self._seed, index])
         simulation.reset(int(rng.integers(2**31)))
         rows = self.rows(transitions)
-        frames, states, commands, hands, things = [], [], [], [], []
+        frames, depths, states, commands, hands, things = [], [], [], [], [], []
         for command_U in babble(simulation, rows, rng):
             frames.append(simulation.frame())
+            if self._depth:
+                depths.append(simulation.depth_mm())
             states.append(simulation.proprio())
             hands.append(simulation.to_camera(simulation.end_effector()))
             if simulation.has_object:
@@ -73,7 +81,8 @@ class BodyLog:
         lengths = [[focal(simulation.model, self._embodiment.camera)]] * rows
         columns = {STATE: states, ACTION: commands, HAND: hands, FOCAL: lengths} | ({OBJECT: things} if things else {})
         return Episode(
-            columns={key: np.asarray(rows, dtype=np.float32) for key, rows in columns.items()},
+            columns={key: np.asarray(rows, dtype=np.float32) for key, rows in columns.items()}
+            | ({depth_key(self._embodiment.camera.name): np.stack(depths)} if depths else {}),
             videos={image_key(self._embodiment.camera.name): np.stack(frames)},
             task=self.tasks[0],
         )

@@ -75,15 +75,20 @@ class Renderer:
         Raises:
             UserError: this machine has no OpenGL backend that works.
         """
+        return metres(self._model, self._depth_buffer(data)).astype(np.float32)
+
+    def depth_mm(self, data: mujoco.MjData) -> NDArray[np.uint16]:
+        """The same as depth cameras give it, see `millimetres`."""
+        return millimetres(self._model, self._depth_buffer(data))
+
+    def _depth_buffer(self, data: mujoco.MjData) -> NDArray[np.float32]:
         height, width = self._camera.height, self._camera.width
         make_current()
         upload = self._upload(height, width)
         area = self._render(data, upload, height, width)
-        raw = np.empty((height, width), np.float32)
-        mujoco.mjr_readPixels(None, raw, area, upload)
-        near, far = (self._model.stat.extent * d for d in (self._model.vis.map.znear, self._model.vis.map.zfar))
-        depth_YX = near * far / (far - raw.astype(np.float64) * (far - near))
-        return np.ascontiguousarray(depth_YX[::-1], dtype=np.float32)
+        raw_YX = np.empty((height, width), np.float32)
+        mujoco.mjr_readPixels(None, raw_YX, area, upload)
+        return np.ascontiguousarray(raw_YX[::-1])
 
     def _render(self, data: mujoco.MjData, upload: mujoco.MjrContext, height: int, width: int) -> mujoco.MjrRect:
         """Draw into the buffer of `upload`; returns where in it."""
@@ -117,6 +122,18 @@ class Renderer:
                 make_current()
                 upload.free()
         self._uploads.clear()
+
+
+def metres(model: mujoco.MjModel, raw: NDArray[np.float32]) -> NDArray[np.float64]:
+    """OpenGL's depth buffer as distance along the view [m]."""
+    near, far = (model.stat.extent * d for d in (model.vis.map.znear, model.vis.map.zfar))
+    return near * far / (far - raw.astype(np.float64) * (far - near))
+
+
+def millimetres(model: mujoco.MjModel, raw: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """OpenGL's depth buffer as depth cameras give it: whole millimetres, 0 where nothing is or further than 65 m."""
+    whole = np.rint(1000 * metres(model, raw))
+    return np.where((raw < 1) & (whole <= np.iinfo(np.uint16).max), whole, 0).astype(np.uint16)
 
 
 def world_to_camera(model: mujoco.MjModel, data: mujoco.MjData, camera: Camera) -> NDArray[np.float64]:

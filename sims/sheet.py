@@ -3,7 +3,8 @@
 import atexit
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import mujoco
 import numpy as np
@@ -11,14 +12,20 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.embodiment import Camera
 from sims import gl
-from sims.render import drawn, make_current, prepare, view_of
+from sims.render import drawn, make_current, millimetres, prepare, view_of
 
 _SHEET_PX = 1 << 16  # of a sheet: 16 frames of 64 x 64
 _KEPT = 32  # uploads per thread
 _ALL = mujoco.mjtCatBit.mjCAT_ALL
+NO_DEPTH: Mapping[str, NDArray[np.uint16]] = MappingProxyType({})
 
 
-def draw(model: mujoco.MjModel, cameras: Sequence[Camera], qpos_FQ: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
+def draw(
+    model: mujoco.MjModel,
+    cameras: Sequence[Camera],
+    qpos_FQ: NDArray[np.float64],
+    depths: Mapping[str, NDArray[np.uint16]] = NO_DEPTH,
+) -> list[NDArray[np.uint8]]:
     """What each camera sees of a motion: (F, Y, X, 3) per camera.
 
     On a GPU that several processes share, waiting for a frame costs more than drawing it: a sheet waits once for many.
@@ -27,6 +34,7 @@ def draw(model: mujoco.MjModel, cameras: Sequence[Camera], qpos_FQ: NDArray[np.f
         model: rigid bodies only.
         cameras: of the model, or placed in the world.
         qpos_FQ: joint positions of the whole model at every frame.
+        depths: filled with the depth [mm] of the cameras they are named after, (F, Y, X) each; 0 where nothing is near.
 
     Raises:
         UserError: this machine has no OpenGL backend that works.
@@ -53,9 +61,13 @@ def draw(model: mujoco.MjModel, cameras: Sequence[Camera], qpos_FQ: NDArray[np.f
                 mujoco.mjv_updateScene(model, data, option, None, view, _ALL, scene)
                 mujoco.mjr_render(mujoco.MjrRect(tile * width, 0, width, height), scene, upload)
             sheet_YXC = np.empty((height, width * len(shown), 3), np.uint8)
-            mujoco.mjr_readPixels(sheet_YXC, None, mujoco.MjrRect(0, 0, width * len(shown), height), upload)
+            raw_YX = np.empty(sheet_YXC.shape[:2], np.float32) if camera.name in depths else None
+            mujoco.mjr_readPixels(sheet_YXC, raw_YX, mujoco.MjrRect(0, 0, width * len(shown), height), upload)
             tiles_YFXC = sheet_YXC[::-1].reshape(height, len(shown), width, 3)  # OpenGL's first row is the lowest
             frames_FYXC[first : first + num_tiles] = tiles_YFXC.swapaxes(0, 1)
+            if raw_YX is not None:
+                depth_YFX = millimetres(model, raw_YX[::-1]).reshape(height, len(shown), width)
+                depths[camera.name][first : first + num_tiles] = depth_YFX.swapaxes(0, 1)
         images.append(frames_FYXC)
         drawn.frames += len(qpos_FQ)
         drawn.seconds += time.perf_counter() - started_s

@@ -131,6 +131,10 @@ class Simulation:
         """What the embodiment's camera sees now, RGB (height, width, 3); the camera's own size by default."""
         return self._renderer.frame(self.data, height, width)
 
+    def depth_mm(self) -> NDArray[np.uint16]:
+        """How far away along the view what each pixel of it shows is [mm], (height, width); 0 where nothing is."""
+        return self._renderer.depth_mm(self.data)
+
     def proprio(self) -> NDArray[np.float32]:
         """Positions, then velocities, of the commanded joints [rad, rad/s or m, m/s], (P,)."""
         return np.concatenate([self.data.qpos[self._qpos], self.data.qvel[self._qvel]]).astype(np.float32)

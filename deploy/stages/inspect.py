@@ -71,6 +71,10 @@ def _show(found: Inspection) -> None:
         ("tasks", "; ".join(list(found.tasks)[:3]) + (f" and {len(found.tasks) - 3} more" * (len(found.tasks) > 3))),
     ]
     rows += [(c.key, f"{c.width} x {c.height} px, {c.codec}, {c.fps:.4g} frames/s") for c in found.cameras]
+    rows += [
+        (d.key, f"{d.width} x {d.height} px, {d.near_m:.2f} to {d.far_m:.2f} m, {d.missing:.0%} without a measurement")
+        for d in found.depths
+    ]
     for key in dict.fromkeys(joint.feature for joint in found.joints):
         joints = [joint for joint in found.joints if joint.feature == key]
         low, high = min(joint.low for joint in joints), max(joint.high for joint in joints)

@@ -15,13 +15,23 @@ LATENT_ACTION = "latent_action"
 LATENT_ACTION_STD = "latent_action_std"
 LATENT_ACTION_VALID = "latent_action_valid"
 END_EFFECTOR_MOTION = "end_effector_motion_m"  # in the camera's frame: right, down, along the view
-_IMAGE_PREFIX = "observation.images."
+_IMAGE_PREFIX, _DEPTH_PREFIX = "observation.images.", "observation.depth_mm."
 _VERSIONS = ("v2.0", "v2.1", "v3.0")
 
 
 def image_key(camera: str) -> str:
     """The feature name of a camera."""
     return _IMAGE_PREFIX + camera
+
+
+def depth_key(camera: str) -> str:
+    """The column of a camera's depth: uint16 (height, width), millimetres along the view, 0 where nothing is near."""
+    return _DEPTH_PREFIX + camera
+
+
+def is_depth(key: str) -> bool:
+    """Whether a feature is a camera's depth."""
+    return key.startswith(_DEPTH_PREFIX)
 
 
 def position_key(position: str, camera: str, cameras: Sequence[str]) -> str:

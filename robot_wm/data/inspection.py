@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm import console
-from robot_wm.contracts.dataset import ACTION, STATE
+from robot_wm.contracts.dataset import ACTION, STATE, is_depth
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import checks, video
 from robot_wm.data.checks import Clock, Joint, Places, Problem, many
+from robot_wm.data.depths import Depth, look
 from robot_wm.data.grid import Grid
 from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset, is_numeric
 from robot_wm.data.lerobot_meta import confined
@@ -48,6 +49,7 @@ class Inspection:
         fps: promised rows per second [Hz]; `measured_fps` is what the time stamps say.
         lengths: rows of each episode.
         tasks: text → number of episodes.
+        depths: of the cameras that have it.
         joints: entries of the numeric features.
         watched: episodes whose pictures were looked at.
         problems: severe ones first.
@@ -61,6 +63,7 @@ class Inspection:
     lengths: tuple[int, ...]
     tasks: dict[str, int]
     cameras: tuple[Camera, ...]
+    depths: tuple[Depth, ...]
     joints: tuple[Joint, ...]
     watched: tuple[int, ...]
     problems: tuple[Problem, ...]
@@ -81,13 +84,15 @@ def inspect(path: Path, watch: int = 24) -> Inspection:
     problems = _of_counts(dataset) + rows.problems() + checks.of_joints(joints)
     problems += checks.of_not_finite(joints, rows.not_finite)
     problems += _of_statistics(dataset, joints) + _of_videos(dataset, rows.wanted_s) + _of_pictures(dataset, watched)
+    depths, of_depths = look(dataset, watched)
+    problems += of_depths
     periods_s = [period for period in rows.clock.periods_s if period > 0]
     return Inspection(
         path=Path(path), version=dataset.info.version, robot=dataset.robot_type, fps=dataset.info.fps,
         measured_fps=1 / float(np.median(periods_s)) if periods_s else 0.0,
         lengths=tuple(dataset.episode_length(e) for e in range(dataset.num_episodes)),
         tasks=dict(Counter(task for e in range(dataset.num_episodes) for task in dataset.tasks(e))),
-        cameras=tuple(_cameras(dataset)), joints=tuple(joints), watched=tuple(watched),
+        cameras=tuple(_cameras(dataset)), depths=tuple(depths), joints=tuple(joints), watched=tuple(watched),
         problems=tuple(sorted((_short(p, dataset.path) for p in problems), key=lambda problem: not problem.severe)),
     )  # fmt: skip
 
@@ -110,7 +115,9 @@ class _Rows:
         self._dataset = dataset
         features = dataset.info.features.items()
         self._numbers = [
-            k for k, f in features if is_numeric(f) and k not in BOOKKEEPING and np.prod(f.shape) <= _MOST_ENTRIES
+            k
+            for k, f in features
+            if is_numeric(f) and k not in BOOKKEEPING and np.prod(f.shape) <= _MOST_ENTRIES and not is_depth(k)
         ]
         self._values: dict[str, list[NDArray[Any]]] = {key: [] for key in self._numbers}
         self._unreadable, self._reason = Places(), ""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robot_wm.contracts import files
-from robot_wm.contracts.dataset import DatasetInfo, Feature, image_key
+from robot_wm.contracts.dataset import DatasetInfo, Feature, image_key, is_depth
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import lerobot_meta, video
 from robot_wm.data.lerobot_meta import MEND, Place, confined, read_table
@@ -90,7 +90,7 @@ class LeRobotDataset:
         return self._episodes[episode].videos.get(camera)
 
     def columns(self, episode: int, keys: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Everything but images, or only what `keys` names: name → (L, ...), with the dtype of `info.features`.
+        """Everything but images and depth, or what `keys` names: name → (L, ...), with the dtype of `info.features`.
 
         `timestamp` [s] and the indices come as (L,); other features as (L, *shape), text as (L,) strings. A column that
         is not asked for is not looked at.
@@ -100,8 +100,8 @@ class LeRobotDataset:
         """
         table = self.table(episode)
         features = BOOKKEEPING | {k: f for k, f in self.info.features.items() if not f.is_video}
-        wanted = features if keys is None else {key: features[key] for key in keys}
-        return {key: self._column(table, episode, key, f) for key, f in wanted.items()}
+        wanted = [key for key in features if not is_depth(key)] if keys is None else keys
+        return {key: self._column(table, episode, key, features[key]) for key in wanted}
 
     def times_s(self, episode: int) -> NDArray[np.float64]:
         """When each row was recorded [s], (L,): multiples of the period exactly, where float32 only rounded them.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robot_wm import console
 from robot_wm.contracts import files
-from robot_wm.contracts.dataset import Feature
+from robot_wm.contracts.dataset import Feature, is_depth
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import journal, lerobot_files, lerobot_meta, lerobot_stats
 from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset, is_numeric
@@ -41,11 +41,12 @@ def extend(
     (target / "meta").mkdir(parents=True, exist_ok=True)
     places = _copy_videos(source, target)
     known = {key: f for key, f in source.info.features.items() if is_numeric(f) or f.is_video}
+    numbers = [key for key, feature in {**known, **BOOKKEEPING}.items() if not feature.is_video]
     form = Format(source.info.fps, {k: f for k, f in known.items() if k not in BOOKKEEPING} | dict(features))
     stored = lerobot_meta.read_episode_stats(source.path)
     rows: list[Row] = journal.read(target / _JOURNAL)
     for episode in console.track(range(len(rows), source.num_episodes), "episodes"):
-        columns = {**source.columns(episode), **values(episode)}
+        columns = {**source.columns(episode, numbers), **values(episode)}
         first = rows[-1]["dataset_to_index"] if rows else 0
         columns["index"] = first + np.arange(source.episode_length(episode))
         _write_rows(source, target, episode, columns, {**form.features, **BOOKKEEPING})
@@ -54,7 +55,8 @@ def extend(
         for key, feature in {**form.features, **BOOKKEEPING}.items():
             said = stored[episode].get(key) if episode < len(stored) and key != "index" else None
             found = said or (_of_images(source, episode, key) if feature.is_video else None)
-            found = found or lerobot_stats.of_rows(columns[key].reshape(len(columns[key]), -1))
+            of_numbers = lerobot_stats.of_depth if is_depth(key) else lerobot_stats.of_rows
+            found = found or of_numbers(columns[key].reshape(len(columns[key]), -1))
             row |= {f"stats/{key}/{name}": found[name] for name in lerobot_stats.NAMES}
         journal.append(target / _JOURNAL, row)
         rows.append(row)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robot_wm.contracts import files
-from robot_wm.contracts.dataset import Feature
+from robot_wm.contracts.dataset import Feature, is_depth
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import lerobot_stats, video
 from robot_wm.data.lerobot import BOOKKEEPING, refuse_not_finite
@@ -141,8 +141,10 @@ def _row(
     row |= {"dataset_from_index": first, "dataset_to_index": first + length}
     for key, column in values.items():
         refuse_not_finite(column, key, index)
-    for key, stats in lerobot_stats.of_columns(values).items():
-        row |= _prefixed(f"stats/{key}/", stats)
+    stats = lerobot_stats.of_columns({key: column for key, column in values.items() if not is_depth(key)})
+    stats |= {key: lerobot_stats.of_depth(column) for key, column in values.items() if is_depth(key)}
+    for key, found in stats.items():
+        row |= _prefixed(f"stats/{key}/", found)
     return row, values
 
 

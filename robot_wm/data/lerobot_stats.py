@@ -34,6 +34,12 @@ def of_columns(columns: Mapping[str, NDArray[Any]]) -> dict[str, Stats]:
     return stats
 
 
+def of_depth(depth_FYX: NDArray[np.uint16]) -> Stats:
+    """The same over all pixels, shape (1, 1), in millimetres: one number per pixel would fill the list of episodes."""
+    stats = of_rows(depth_FYX.reshape(-1, 1))
+    return {name: [values] for name, values in stats.items()} | {"count": [len(depth_FYX)]}
+
+
 def of_images(frames_FYXC: NDArray[np.uint8]) -> Stats:
     """The same per colour channel, in [0, 1] and shape (3, 1, 1), over at most 32 evenly spaced images."""
     if len(frames_FYXC) > _SAMPLED:

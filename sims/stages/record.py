@@ -49,6 +49,7 @@ class RecordConfig:
     frames_per_episode: int = 16
     size: int = 64
     cameras: int = 1
+    depth: tuple[str, ...] = ()
     step_s: float = 0.2
     embodiment: Embodiment | None = None
     transitions: int = 500
@@ -103,9 +104,9 @@ class Recorder:
         self._lengths, self._config = config.lengths(), config
         self._source: BodyLog | SceneVideo
         if config.embodiment is not None:
-            self._source = BodyLog(config.embodiment, config.seed)
+            self._source = BodyLog(config.embodiment, config.seed, bool(config.depth))
         else:
-            self._source = SceneVideo(config.seed, config.size, config.step_s, config.cameras)
+            self._source = SceneVideo(config.seed, config.size, config.step_s, config.cameras, config.depth)
 
     def shards(self, path: Path) -> LeRobotShards:
         """The dataset that the config asks for."""
@@ -240,6 +241,10 @@ def _check(config: RecordConfig) -> None:
             raise UserError(f"record: {name} is {getattr(config, name)}", "It must be positive")
     if not 1 <= config.cameras <= len(NAMES):
         raise UserError(f"record: cameras is {config.cameras}", f"A scene has 1 to {len(NAMES)}")
+    known = (config.embodiment.camera.name,) if config.embodiment else NAMES[: config.cameras]
+    for name in config.depth:
+        if name not in known:
+            raise UserError(f"record: depth names {name!r}", f"Cameras that are recorded: {', '.join(known)}")
     if config.shards < 1 or not 0 <= (config.shard or 0) < config.shards:
         raise UserError(f"record: shard is {config.shard}, shards {config.shards}", "Give shard=0 to shards - 1")
     if config.workers < 0 or config.seed < 0:

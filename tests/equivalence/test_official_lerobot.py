@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
+from robot_wm.contracts.dataset import ACTION, STATE, Feature, depth_key, image_key
 from robot_wm.data.lerobot import BOOKKEEPING, LeRobotDataset
 from robot_wm.data.lerobot_extend import extend
 from robot_wm.data.lerobot_writer import LeRobotWriter
@@ -24,6 +24,7 @@ FEATURES = {
     "gripper": Feature("int64", (1,)),
     "matrix": Feature("float64", (2, 3)),
     "next.done": Feature("bool", (1,)),
+    depth_key("front"): Feature("uint16", (12, 16), ("height", "width")),
 }
 LENGTHS = (7, 31, 12)
 
@@ -56,7 +57,7 @@ def test_official_reader_finds_what_we_wrote(official: Official, tmp_path: Path,
     with LeRobotWriter(tmp_path / "set", 29.97, FEATURES, "arm") as writer:
         for episode, length in enumerate(LENGTHS):
             columns = {
-                key: (random.normal(size=(length, *f.shape)) * 10).astype(f.dtype)
+                key: np.abs(random.normal(size=(length, *f.shape)) * 10).astype(f.dtype)
                 for key, f in FEATURES.items()
                 if not f.is_video
             }
@@ -71,7 +72,7 @@ def test_official_reader_finds_what_we_wrote(official: Official, tmp_path: Path,
         if key in (FRONT, SIDE):
             assert np.array_equal(found, np.concatenate([ours.frames(e, key) for e in episodes])), key
         else:
-            expected = np.concatenate([ours.columns(e)[key] for e in episodes])
+            expected = np.concatenate([ours.columns(e, [key])[key] for e in episodes])
             # float64 comes back as float32
             assert np.array_equal(found.reshape(expected.shape), expected.astype(found.dtype)), key
     assert theirs["tasks"].tolist() == [t for e, n in enumerate(LENGTHS) for t in ours.tasks(e) * n]

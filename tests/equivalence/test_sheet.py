@@ -48,6 +48,22 @@ def test_a_sheet_shows_what_a_renderer_shows(takes):
             renderer.close()
 
 
+def test_depth_on_a_sheet_is_that_of_a_renderer_and_changes_no_picture(takes):
+    for scene, take in takes[:3]:
+        data, cameras = mujoco.MjData(scene.model), scene.cameras
+        depths = {c.name: np.empty((len(take.qpos_FQ), c.height, c.width), np.uint16) for c in cameras[1:]}
+        images = sheet.draw(scene.model, cameras, take.qpos_FQ, depths)
+        assert [frames.tobytes() for frames in images] == drawn(scene, take)
+        for camera in cameras[1:]:
+            renderer = Renderer(scene.model, camera)
+            for qpos, depth_YX in zip(take.qpos_FQ, depths[camera.name], strict=True):
+                data.qpos[:] = qpos
+                mujoco.mj_forward(scene.model, data)
+                differs = np.abs(renderer.depth_mm(data).astype(int) - depth_YX) > 2
+                assert differs.mean() < 0.01
+            renderer.close()
+
+
 def test_bodies_with_meshes_are_drawn_too(takes):
     before = drawn(*takes[0])
     with robots.load(fetch()) as body:

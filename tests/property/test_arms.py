@@ -154,6 +154,8 @@ def test_depth_is_how_far_along_the_view_what_a_pixel_shows_is(many):
         mujoco.mj_forward(model, data)
         renderer = Renderer(model, camera)
         depth_YX, T_cam_world = renderer.depth(data), world_to_camera(model, data, camera)
+        depth_mm_YX = renderer.depth_mm(data).astype(float)
+        assert (np.abs(depth_mm_YX - 1000 * depth_YX)[depth_mm_YX > 0] <= 0.51).all()
         renderer.close()
         focal_px = camera.height / 2 / np.tan(np.radians(camera.fovy_deg / 2))
         for y, x in ((20, 20), (32, 40), (50, 30)):

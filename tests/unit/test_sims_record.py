@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robot_wm.contracts.dataset import ACTION, HAND, OBJECT, STATE
+from robot_wm.contracts.dataset import ACTION, HAND, OBJECT, STATE, depth_key, is_depth
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
+from robot_wm.data.inspection import inspect as look_over
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_shards import LeRobotShards
 from sims import robots
@@ -67,6 +68,42 @@ def in_this_process(config, shards):
     for number in shards.missing():
         recorder.record(shards, number)
     return {}
+
+
+def test_depth_is_recorded_to_the_millimetre_for_the_cameras_that_are_named(tmp_path):
+    path = record(
+        RecordConfig(
+            out=str(tmp_path), episodes=2, frames_per_episode=4, size=32, cameras=2, workers=1, depth=("second",)
+        )
+    )
+    dataset = LeRobotDataset(path / "dataset")
+    assert [key for key in dataset.info.features if is_depth(key)] == [depth_key("second")]
+    assert depth_key("second") not in dataset.columns(1)  # it is a picture: only who asks for it reads it
+    stored_FYX = dataset.columns(1, [depth_key("second")])[depth_key("second")]
+    assert (stored_FYX.dtype, stored_FYX.shape) == (np.dtype(np.uint16), (4, 32, 32))
+    direct = SceneVideo(0, 32, 0.2, 2, depth=("second",)).episode(1, 4)
+    np.testing.assert_array_equal(stored_FYX, direct.columns[depth_key("second")])
+    assert dataset.stats()[depth_key("second")]["max"][0][0] >= stored_FYX.max() > 0
+    [depth] = look_over(path / "dataset").depths
+    assert (depth.key, depth.height, depth.width) == (depth_key("second"), 32, 32)
+    assert 0.02 < depth.near_m < depth.far_m < 65
+
+
+def test_a_bodys_log_carries_its_cameras_depth(tmp_path):
+    embodiment = planar_arm(tmp_path)
+    log = BodyLog(embodiment, 0, depth=True)
+    episode = log.episode(0, 1)
+    key = depth_key(embodiment.camera.name)
+    assert log.features[key].shape == (embodiment.camera.height, embodiment.camera.width)
+    log.simulation.reset(int(np.random.default_rng([0, 0]).integers(2**31)))
+    np.testing.assert_array_equal(episode.columns[key][0], log.simulation.depth_mm())
+    assert (episode.columns[key][0] > 0).mean() > 0.3
+    log.simulation.close()
+
+
+def test_depth_of_a_camera_that_is_not_recorded_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"depth names 'third'.*front, second"):
+        record(RecordConfig(out=str(tmp_path), cameras=2, depth=("third",)))
 
 
 def test_cameras_see_one_motion_each_in_its_own_frame(tmp_path):
