@@ -8,14 +8,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
+import onnx_ir
 import onnxscript.optimizer
 import torch
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    DeduplicateInitializersPass,
+    LiftConstantsToInitializersPass,
+    RemoveUnusedNodesPass,
+)
 from torch import Tensor, nn
 
 from deploy.runtime.graph import Signature
 from robot_wm.contracts.errors import UserError
 
 OPSET = 20
+_FOLD_BYTES = 1 << 26  # far above any weight
 CONTROL_FLOW = frozenset({"Loop", "If", "Scan", "SequenceMap"})
 
 
@@ -49,13 +57,24 @@ def export_graph(module: nn.Module, signature: tuple[Signature, Signature], path
                 verbose=False,
             )
             assert program is not None
-            onnxscript.optimizer.fold_constants(program.model)
-            onnxscript.optimizer.remove_unused_nodes(program.model)
+            _simplify(program.model)
             program.save(path, external_data=False)
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{type(module).__name__} does not export to ONNX: {reason}", "Avoid what it names") from error
     check_unrolled(onnx.load(path), path.name)
+
+
+def _simplify(model: onnx_ir.Model) -> None:
+    """Compute once, here, what does not depend on the inputs, weights included, and keep one copy of each."""
+    onnxscript.optimizer.fold_constants(model, input_size_limit=_FOLD_BYTES, output_size_limit=_FOLD_BYTES)
+    for tidy in (
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        DeduplicateInitializersPass(size_limit=_FOLD_BYTES),
+        CommonSubexpressionEliminationPass(),
+        RemoveUnusedNodesPass(),
+    ):
+        tidy(model)
 
 
 def check_unrolled(model: onnx.ModelProto, name: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robot_wm.contracts.errors import UserError
@@ -153,5 +154,6 @@ class ProprioHead(nn.Module):
     def forward(self, history_BTD: Tensor, position_P: Tensor) -> Tensor:
         """Standardised proprio (B, P); `position_P` is 1 for its entries that measure a position, else 0."""
         now, before = history_BTD[:, -1], history_BTD[:, 0]
-        still_BP = self.linear(now) + self.position(now)
-        return still_BP + (1 - position_P) * self.change(now - before)
+        change_PD = (1 - position_P)[:, None] * self.change.weight
+        linear_BP = F.linear(now, self.linear.weight + change_PD, self.linear.bias) - F.linear(before, change_PD)
+        return linear_BP + self.position(now)

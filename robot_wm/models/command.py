@@ -36,20 +36,27 @@ class CommandMap(nn.Module):
         Returns:
             The commands (B, K, U) in physical units, and what they amount to in plan units, (B, K, U).
         """
-        plan_B1U, reference_B1U = plan_BU[:, None], reference_BU[:, None]
-        reach_KU = self.ticks_K1 * self.max_step
+        # All ticks and entries in one row (V = K · U): runtimes are slow where short axes are broadcast.
+        ticks = self.space.frame_skip
+        plan_BV, reference_BV = plan_BU.repeat(1, ticks), reference_BU.repeat(1, ticks)
+        reach_V = (self.ticks_K1 * self.max_step).flatten()
+        low_V, high_V = self.low.repeat(ticks), self.high.repeat(ticks)
         if self.space.is_position:
-            commands = torch.clamp(reference_B1U + plan_B1U * reach_KU, self.low, self.high)
+            commands = torch.clamp(reference_BV + plan_BV * reach_V, low_V, high_V)
         else:
-            centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-            wanted = (centre + plan_B1U * half).expand(-1, self.space.frame_skip, -1)
-            reachable = torch.minimum(torch.maximum(wanted, reference_B1U - reach_KU), reference_B1U + reach_KU)
-            commands = torch.clamp(reachable, self.low, self.high)
-        return commands, self.normalize(commands, reference_BU)
+            wanted = (low_V + high_V) / 2 + plan_BV * ((high_V - low_V) / 2)
+            reachable = torch.minimum(torch.maximum(wanted, reference_BV - reach_V), reference_BV + reach_V)
+            commands = torch.clamp(reachable, low_V, high_V)
+        chunk_BKU = commands.unflatten(1, (ticks, -1))
+        return chunk_BKU, self.normalize(chunk_BKU, reference_BU)
 
     def normalize(self, chunk_BKU: Tensor, reference_BU: Tensor) -> Tensor:
         """Commands in physical units to plan units, (B, K, U) each; `reference_BU` was sent just before the chunk."""
+        ticks, chunk_BV = self.space.frame_skip, chunk_BKU.flatten(1)
+        low_V, high_V = self.low.repeat(ticks), self.high.repeat(ticks)
         if self.space.is_position:
-            before_BKU = torch.cat([reference_BU[:, None], chunk_BKU[:, :-1]], dim=1)
-            return (chunk_BKU - before_BKU) / self.max_step
-        return (chunk_BKU - (self.low + self.high) / 2) / ((self.high - self.low) / 2)
+            before_BV = torch.cat([reference_BU, chunk_BV[:, : -self.space.dim]], dim=1)
+            plan_BV = (chunk_BV - before_BV) / self.max_step.repeat(ticks)
+        else:
+            plan_BV = (chunk_BV - (low_V + high_V) / 2) / ((high_V - low_V) / 2)
+        return plan_BV.unflatten(1, (ticks, -1))

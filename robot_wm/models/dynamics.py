@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robot_wm.contracts.errors import UserError
@@ -36,7 +37,10 @@ class Dynamics(nn.Module):
 
     def forward(self, history_BTD: Tensor, action_BA: Tensor) -> tuple[Tensor, Tensor]:
         """The next latent (B, D) and the log of its expected mean squared error (B,)."""
-        x_BW = self.inputs(torch.cat([history_BTD.flatten(1), action_BA], dim=-1))
+        dim, weight = history_BTD.shape[-1], self.inputs.weight
+        x_BW = F.linear(action_BA, weight[:, self.history * dim :], self.inputs.bias)
+        for index, z_BD in enumerate(history_BTD.unbind(dim=1)):  # a product each; nothing is put together for one
+            x_BW = torch.addmm(x_BW, z_BD, weight[:, index * dim : (index + 1) * dim].T)
         for block in self.blocks:
             x_BW = block(x_BW, action_BA)
         # The error is judged, not traded: its gradient stays out of the prediction.

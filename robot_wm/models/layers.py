@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -60,5 +61,9 @@ class AdaptiveBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x_BW: Tensor, condition_BC: Tensor) -> Tensor:
-        shift, scale, gate = self.modulation(condition_BC).chunk(3, dim=-1)
-        return x_BW + (1 + gate) * self.inner(self.norm(x_BW) * (1 + scale) + shift)
+        # Three products, with the ones inside their biases: a search spends a fifth of its time on entry-wise steps.
+        width, weight, bias = x_BW.shape[-1], self.modulation.weight, self.modulation.bias
+        shift = F.linear(condition_BC, weight[:width], bias[:width])
+        scale = F.linear(condition_BC, weight[width : 2 * width], bias[width : 2 * width] + 1)
+        gate = F.linear(condition_BC, weight[2 * width :], bias[2 * width :] + 1)
+        return x_BW + gate * self.inner(self.norm(x_BW) * scale + shift)
