@@ -91,6 +91,11 @@ STAGES: dict[str, Stage] = {
         "A controller in closed loop on a twin; its flight log is a dataset",
         "robot-wm run bundle=runs/export/RUN episodes=5",
     ),
+    "serve": Stage(
+        "deploy.stages.serve", "serve", "ServeConfig",
+        "A twin in its own process and in real time, for `run robot=remote`",
+        "robot-wm serve embodiment=fetch port=5555",
+    ),
     "evaluate": Stage(
         "deploy.stages.evaluate", "evaluate", "EvaluateConfig",
         "Success on held-out goals beside random, hold, oracle and from scratch",

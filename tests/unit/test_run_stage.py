@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from deploy.flights import CLOCK, COMMAND, HELD
+from deploy.robots import FIRST_SEED
 from deploy.runtime.controller import Controller
-from deploy.stages import run as stage
 from deploy.stages.run import RunConfig, run
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.embodiment import Camera, Embodiment, Mjcf, Safety
@@ -80,6 +80,18 @@ def test_flight_log_is_a_dataset_and_can_be_replayed(config: RunConfig) -> None:
     assert np.array_equal(again[ACTION], columns[ACTION]), "what was really sent is the log"
 
 
+@pytest.mark.slow
+def test_twin_in_its_own_process_flies_in_real_time_and_leaves_the_same_kind_of_dataset(config: RunConfig) -> None:
+    path = run(replace(config, robot="twin_process", severity=0.5))
+    manifest = read_run(path, "run")
+    assert 0 <= manifest.metrics["successes"] <= 2
+    dataset = LeRobotDataset(path / "dataset")
+    assert dataset.num_episodes == 2
+    assert dataset.episode_length(0) >= 50
+    assert not dataset.columns(0)[ACTION][-1].any(), "at rest at the end"
+    assert json.loads((path / "truth.json").read_text())["delay_s"] > 0
+
+
 def test_same_seed_same_flight(config: RunConfig, tmp_path: Path) -> None:
     first, second = run(config), run(replace(config, out=str(tmp_path / "other")))
     for episode in range(2):
@@ -142,6 +154,9 @@ def test_changed_mjcf_is_noticed(config: RunConfig) -> None:
     [
         ({"robot": "replay"}, "no log"),
         ({"log": "somewhere"}, "robot=twin reads none"),
+        ({"robot": "remote"}, "robot=remote has no address"),
+        ({"robot": "remote", "address": "127.0.0.1:1"}, "no robot answers at 127.0.0.1:1"),
+        ({"robot": "remote", "address": "robot.example:5555"}, "not this computer"),
         ({"episodes": 0}, "episodes is 0"),
         ({"threads": -1}, "threads is -1"),
         ({"severity": 2.0}, "severity is 2"),
@@ -157,7 +172,7 @@ def test_bad_values_are_one_line(config: RunConfig, changes: dict[str, object], 
 def test_goals_are_not_those_of_an_evaluation() -> None:
     from deploy.stages.evaluate import goal_seed
 
-    assert goal_seed(10_000) < stage._FIRST_SEED
+    assert goal_seed(10_000) < FIRST_SEED
 
 
 def test_outcomes_are_strict_json(config: RunConfig) -> None:
