@@ -77,7 +77,7 @@ def stage(name: str, does: str, example: str, config_dirs: Sequence[Path] = ()) 
     keys = [key for key in read_keys(text, config_dirs) if not key.default.startswith("${")]  # those follow another
     width = min(max((len(k.shown) for k in keys), default=0), columns // 2) + 2
     lines = [f"usage: robot-wm {name} [key=value ...] [options]", ""]
-    lines += [*textwrap.wrap(_head(text) or f"{does}.", columns), "", "keys and their defaults (??? must be given):"]
+    lines += [*textwrap.wrap(head(text) or f"{does}.", columns), "", "keys and their defaults (??? must be given):"]
     for key in keys:
         start = f"  {key.shown}".ljust(width + 2)
         wrapped = textwrap.wrap(key.comment, max(columns - width - 2, 30)) or [""]
@@ -133,7 +133,7 @@ def _group(found: re.Match[str], config_dirs: Sequence[Path]) -> Iterator[Key]:
             yield key._replace(name=f"{package or group}.{key.name}")
 
 
-def _head(text: str) -> str:
+def head(text: str) -> str:
     """The comment block at the top of a yaml."""
     lines = []
     for line in text.splitlines():

@@ -51,11 +51,13 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
     pairs = [_split(override) for override in overrides]
     try:
         with initialize_config_dir(config_dir=str(root), version_base="1.3"):
-            groups = _groups(_hydra(stage, [], config_dirs))
+            composed = _hydra(stage, [], config_dirs)
+            groups = _groups(composed)
             chosen = {key: value for key, value in pairs if key in groups}
             for group, name in chosen.items():
                 _check_choice(groups[group].partition("@")[0], name, config_dirs)
-            composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
+            if chosen:
+                composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
         values = _values(composed)
         for key, value in pairs:
             if key not in groups:

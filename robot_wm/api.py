@@ -1,20 +1,22 @@
 """The Python API: numpy in, numpy out, and the words of the command line.
 
-The five names below can be imported from `robot_wm` itself. Ten lines from frames to a plan, with the world model that
-comes with the package:
+The names below can be imported from `robot_wm` itself.
 
->>> import numpy as np, robot_wm
->>> frames_TYXC = np.random.default_rng(0).integers(0, 255, (4, 96, 96, 3), dtype=np.uint8)  # a camera's last frames
->>> model = robot_wm.load_pretrained("shipped")
->>> z_TD = model.encode(frames_TYXC)                    # latents
->>> a_TA = model.infer(z_TD)                            # the latent action from each to the next
->>> future_HD = model.predict(z_TD, a_TA)               # what follows if the same is done again
->>> goal_D = model.encode(frames_TYXC[:1])[0]           # a picture of how the world should look
->>> plan_HA = model.plan(z_TD, goal_D, horizon=3)       # latent actions that lead there
->>> model.score(model.predict(z_TD, plan_HA), goal_D) < model.score(model.predict(z_TD, 0 * plan_HA), goal_D)
-True
->>> z_TD.shape[1] == model.latent_dim, a_TA.shape == (3, model.action_dim), future_HD.shape == (3, model.latent_dim)
-(True, True, True)
+Examples:
+    Ten lines from frames to a plan, with the world model that comes with the package:
+
+    >>> import numpy as np, robot_wm
+    >>> frames_TYXC = np.random.default_rng(0).integers(0, 255, (4, 96, 96, 3), dtype=np.uint8)  # a camera
+    >>> model = robot_wm.load_pretrained("shipped")
+    >>> z_TD = model.encode(frames_TYXC)                    # latents
+    >>> a_TA = model.infer(z_TD)                            # the latent action from each to the next
+    >>> future_HD = model.predict(z_TD, a_TA)               # what follows if the same is done again
+    >>> goal_D = model.encode(frames_TYXC[:1])[0]           # a picture of how the world should look
+    >>> plan_HA = model.plan(z_TD, goal_D, horizon=3)       # latent actions that lead there
+    >>> model.score(model.predict(z_TD, plan_HA), goal_D) < model.score(model.predict(z_TD, 0 * plan_HA), goal_D)
+    True
+    >>> z_TD.shape[1] == model.latent_dim, a_TA.shape == (3, model.action_dim), future_HD.shape == (3, model.latent_dim)
+    (True, True, True)
 
 A robot acts on commands, not on latent actions: `load_calibrated` gives a model that plans them, and an exported
 controller (`deploy.runtime.controller.Controller`) does so without PyTorch.
@@ -54,9 +56,10 @@ def load_pretrained(run: str | Path = "shipped") -> "PretrainedModel":
     Raises:
         UserError: not a finished pretrain run, or a file of it is missing or damaged.
 
-    >>> robot_wm.load_pretrained("nowhere")
-    Traceback (most recent call last):
-    robot_wm.contracts.errors.UserError: nowhere is not a finished run (no manifest.json). ...
+    Examples:
+        >>> robot_wm.load_pretrained("nowhere")
+        Traceback (most recent call last):
+        robot_wm.contracts.errors.UserError: nowhere is not a finished run (no manifest.json). ...
     """
     folder = model_run(str(run))
     read_run(folder, "pretrain")

@@ -73,7 +73,15 @@ class Mjcf:
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera of the MJCF (by `name` alone), or one placed in the world by `position_m` and `target_m`."""
+    """A camera of the MJCF (by `name` alone), or one placed in the world by `position_m` and `target_m`.
+
+    Attributes:
+        name: of the camera; datasets of the body call its pictures `observation.images.NAME`.
+        height, width: of its pictures as the model gets them [px].
+        position_m: where it stands in the world; left out, the MJCF's camera of that name is used.
+        target_m: what it looks at.
+        fovy_deg: vertical field of view.
+    """
 
     name: str
     height: int = 96
