@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,12 +21,13 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Robot
 from robot_wm.contracts.run import dataset_folder
 from robot_wm.data.lerobot import LeRobotDataset
+from robot_wm.data.video import resize
 from sims import tasks
 from sims.fetch import MAX_EPISODE_STEPS
 
-RobotName = Literal["twin", "twin_process", "remote", "replay"]
+RobotName = Literal["twin", "twin_process", "remote", "replay", "feetech"]
 AtEnd = Literal["slow_stop", "park"]
-REAL_TIME: tuple[RobotName, ...] = ("twin_process", "remote")
+REAL_TIME: tuple[RobotName, ...] = ("twin_process", "remote", "feetech")
 
 # Flight logs go back into training, so their goals lie far from those that an evaluation keeps to itself.
 FIRST_SEED, SEED_STRIDE = 1_000_000_000, 10_000
@@ -55,6 +57,29 @@ class Flight:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """An arm on a serial bus, and what it is to do.
+
+    Attributes:
+        port: of the bus.
+        calibration: JSON file that lerobot-calibrate wrote for this arm.
+        camera: number, path or URL of the camera that the model sees through.
+        goal: picture of how the world should come to look, from the same camera.
+        seconds: of a flight.
+    """
+
+    port: str = "/dev/ttyACM0"
+    calibration: str | None = None
+    camera: str = "0"
+    goal: str | None = None
+    seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= 3600:
+            raise UserError(f"arm.seconds is {self.seconds}", "Give more than 0, at most 3600")
+
+
+@dataclass(frozen=True)
 class Choice:
     """What a run asks for; the attributes are those of RunConfig.
 
@@ -69,6 +94,8 @@ class Choice:
     folder: Path
     log: str | None
     address: str | None
+    arm: Arm
+    execute: bool
     severity: float
     preset: str
     seed: int
@@ -129,6 +156,39 @@ def replay(choice: Choice) -> Generator[Flight, None, None]:
         robot = Replay(dataset, number, choice.spec)
         seed = choice.first_seed + number
         yield Flight(number, seed, robot, robot.goal_frame, robot.length, robot.first_command_U, _difference)
+
+
+def feetech(choice: Choice) -> Generator[Flight, None, None]:
+    """A real arm, from where it stands; in a dry run it is read and not moved."""
+    from deploy.drivers.camera import Camera
+    from deploy.drivers.feetech import Feetech, read_calibration
+
+    arm, spec = choice.arm, choice.spec
+    goal = picture(Path(arm.goal or ""), spec)
+    motors = read_calibration(Path(arm.calibration or ""), spec.command.names)
+    camera = Camera(arm.camera, spec.height, spec.width)
+    try:
+        robot = Feetech(arm.port, motors, camera, spec, choice.execute)
+    except BaseException:
+        camera.close()
+        raise
+    num_ticks = round(arm.seconds * spec.command.control_rate_hz)
+    with contextlib.closing(robot):
+        for number in choice.todo:
+            yield Flight(number, choice.first_seed + number, robot, goal, num_ticks, robot.in_force(), lambda _: {})
+
+
+def picture(path: Path, spec: ControllerSpec) -> NDArray[np.uint8]:
+    """An image file as the controller's camera would show it.
+
+    Raises:
+        UserError: no such file, or no image.
+    """
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    found = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+    if found is None:
+        raise UserError(f"goal {path} is no picture", "Give a PNG or JPEG from the camera that the model sees through")
+    return resize(np.asarray(found, dtype=np.uint8), (spec.height, spec.width))
 
 
 def _served(address: str, choice: Choice) -> Generator[Flight, None, None]:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from deploy import robots
 from deploy.drivers.twin import check_embodiment
 from deploy.flights import write_dataset
 from deploy.panel import watched
-from deploy.robots import REAL_TIME, SEED_STRIDE, Choice, Flight, RobotName
+from deploy.robots import REAL_TIME, SEED_STRIDE, Arm, Choice, Flight, RobotName
 from deploy.runtime.controller import Controller
 from deploy.runtime.loop import LoopResult, latency_percentiles_ms, run_loop
 from deploy.runtime.recorder import FlightEpisode, FlightLog, keep_goal, read_episodes
@@ -29,6 +29,7 @@ ROBOTS: dict[RobotName, Callable[[Choice], Generator[Flight, None, None]]] = {
     "twin_process": robots.twin_process,
     "remote": robots.remote,
     "replay": robots.replay,
+    "feetech": robots.feetech,
 }
 
 
@@ -41,9 +42,12 @@ class RunConfig:
         embodiment: the body; the bundle must have been made for it.
         robot: "twin" drives a simulation of the body to goal images, in simulated time; "twin_process" the same in a
             process of its own and in real time; "remote" a robot that somebody serves at `address`; "replay" shows the
-            controller a log, whose own commands stay in force, and tells how far the controller's were from them.
+            controller a log, whose own commands stay in force, and tells how far the controller's were from them;
+            "feetech" is a real arm on a serial bus.
         log: replay: a dataset at the control rate, or the run that recorded it.
         address: remote: HOST:PORT on this computer.
+        arm: feetech: bus, camera, goal image and length of a flight.
+        execute: feetech: move it; without this everything is read and nothing is sent.
         episodes: how many.
         at_end: in real time, after the last command of an episode: brake to rest (slow_stop), or go back slowly to
             where it began (park).
@@ -57,6 +61,8 @@ class RunConfig:
     robot: RobotName = "twin"
     log: str | None = None
     address: str | None = None
+    arm: Arm = field(default_factory=Arm)
+    execute: bool = False
     episodes: int = 5
     at_end: robots.AtEnd = "slow_stop"
     severity: float = 0.0
@@ -104,6 +110,12 @@ def _check(config: RunConfig) -> None:
         raise UserError(f"threads is {config.threads}, seed {config.seed}", "Neither may be negative")
     needs = {"replay": ("log", config.log, "PATH of a dataset at the control rate"),
              "remote": ("address", config.address, "HOST:PORT of a robot served on this computer")}  # fmt: skip
+    if config.robot == "feetech":
+        for key, value in (("calibration", config.arm.calibration), ("goal", config.arm.goal)):
+            if value is None:
+                raise UserError(f"robot=feetech has no arm.{key}", f"Give arm.{key}=PATH (robot-wm run --help)")
+        if not config.execute:
+            console.say("run: a dry run; nothing is sent to the arm until execute=true")
     for robot, (key, value, wanted) in needs.items():
         if config.robot == robot and value is None:
             raise UserError(f"robot={robot} has no {key}", f"Give {key}={wanted}")
@@ -120,8 +132,8 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
     done = {e.outcome["episode"] for e in read_episodes(folder) if e.outcome is not None}
     todo = tuple(number for number in range(config.episodes) if number not in done)
     choice = Choice(
-        config.embodiment, bundle.spec, todo, opened.path, config.log, config.address, config.severity, config.preset,
-        config.seed,
+        config.embodiment, bundle.spec, todo, opened.path, config.log, config.address, config.arm, config.execute,
+        config.severity, config.preset, config.seed,
     )  # fmt: skip
     real_time = config.robot in REAL_TIME
     with (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deploy.flights import CLOCK, COMMAND, HELD
-from deploy.robots import FIRST_SEED
+from deploy.robots import FIRST_SEED, Arm
 from deploy.runtime.controller import Controller
 from deploy.stages.run import RunConfig, run
 from robot_wm.contracts.dataset import ACTION, STATE
@@ -157,6 +157,8 @@ def test_changed_mjcf_is_noticed(config: RunConfig) -> None:
         ({"robot": "remote"}, "robot=remote has no address"),
         ({"robot": "remote", "address": "127.0.0.1:1"}, "no robot answers at 127.0.0.1:1"),
         ({"robot": "remote", "address": "robot.example:5555"}, "not this computer"),
+        ({"robot": "feetech"}, "robot=feetech has no arm.calibration"),
+        ({"robot": "feetech", "arm": Arm(calibration="a", goal="none.png")}, "goal none.png is no picture"),
         ({"episodes": 0}, "episodes is 0"),
         ({"threads": -1}, "threads is -1"),
         ({"severity": 2.0}, "severity is 2"),
