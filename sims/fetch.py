@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.errors import UserError
+from sims import points
 from sims.simulation import Simulation
 
 MAX_EPISODE_STEPS = 50  # the length of the registered tasks
 _METRES_PER_ACTION = 0.05  # the environments move their gripper's target by at most this per step
-_WELDED_BODY, _MOCAP_BODY, _TARGET_SITE, _OBJECT_BODY = "robot0:gripper_link", "robot0:mocap", "target0", "object0"
+_WELDED_BODY, _MOCAP_BODY, _OBJECT_BODY = "robot0:gripper_link", "robot0:mocap", "object0"
+_TARGET_SITE, _GRIP_SITE = "target0", "robot0:grip"
 _GRIPPER_ROTATION = np.array([1.0, 0.0, 1.0, 0.0])  # what the environments add to the orientation, every step
 _FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")
 
@@ -27,7 +29,8 @@ class FetchSimulation(Simulation):
     (down to -1) or opens it (up to 1). Proprio is the gripper's place, then its velocity, its opening among both where
     it opens.
 
-    Stepping goes through the environment itself. Where the gripper opens, the environment leaves positions one physics
+    Stepping goes through the environment's own parts; what its `step` observes besides takes as long as its physics,
+    and `proprio` gives what matters of it. Where the gripper opens, the environment leaves positions one physics
     step (2 ms) behind the joints; here they are brought up to date, or no state could be restored. The picture lacks
     the red target (it would give the goal away) and the axes of the motion-capture body (no real robot carries them).
 
@@ -59,7 +62,8 @@ class FetchSimulation(Simulation):
         self._finger_qpos = [int(self.model.joint(name).qposadr[0]) for name in _FINGERS]
         self._finger_bodies = [int(self.model.joint(name).bodyid[0]) for name in _FINGERS]
         self._driven_qpos = self.model.jnt_qposadr[self.model.actuator_trnid[:, 0]]
-        self._observation = np.zeros(0)
+        self._finger_dofs = [int(self.model.joint(name).dofadr[0]) for name in _FINGERS]
+        self._grip, self._jacobian_3V = points.find(self.model, _GRIP_SITE), np.zeros((3, self.model.nv))
 
     @property
     def goal_m(self) -> NDArray[np.float64]:
@@ -76,8 +80,7 @@ class FetchSimulation(Simulation):
 
     def reset(self, seed: int) -> None:
         """The environment's own reset: always the same pose; the goal and the block's place depend on the seed."""
-        observation, _ = self._env.reset(seed=seed)
-        self._observation = observation["observation"]
+        self._env.reset(seed=seed)
         self._reference_U = np.zeros(self.command.dim)
 
     @property
@@ -91,32 +94,27 @@ class FetchSimulation(Simulation):
         action = np.zeros(4)
         action[: applied_U.size] = applied_U
         action[:3] /= self._top_speed_m_s
-        observation, *_ = self._env.step(action)
+        self._env._set_action(np.clip(action, -1.0, 1.0))
+        self._env._mujoco_step(action)
+        self._env._step_callback()
         if self.gripper is not None:  # as the environment does itself where it keeps the gripper shut
             mujoco.mj_forward(self.model, self.data)
-            observation = self._env._get_obs()
-        self._observation = observation["observation"]
         self._reference_U = applied_U
         return applied_U.copy()
 
     def proprio(self) -> NDArray[np.float32]:
         """Gripper position [m] and velocity [m/s] as the environment observes them, (6,), or (8,) with its opening."""
-        found = self._observation
-        position, velocity = found[:3], found[-5:-2] * self._rate_hz  # the environment gives metres per step
+        self._grip.fill_jacobian(self.model, self.data, self._jacobian_3V)
+        position, velocity = self._grip.place(self.data), self._jacobian_3V @ self.data.qvel
         if self.gripper is not None:
-            fingers = found[9:11] if self.has_object else found[3:5]
-            position = np.append(position, fingers.sum())
-            velocity = np.append(velocity, found[-2:].sum() * self._rate_hz)
+            position = np.append(position, self.data.qpos[self._finger_qpos].sum())
+            velocity = np.append(velocity, self.data.qvel[self._finger_dofs].sum())
         return np.concatenate([position, velocity]).astype(np.float32)
 
     def set_opening(self, opening_m: float) -> None:
         """Put the fingers at a distance from each other, at rest."""
         self.data.qpos[self._finger_qpos] = opening_m / 2
         mujoco.mj_forward(self.model, self.data)
-
-    def restore(self, state: NDArray[np.float64]) -> None:
-        super().restore(state)
-        self._observation = self._env._get_obs()["observation"]
 
     def rollout(self, commands_NKU: NDArray[np.float64]) -> NDArray[np.float64]:
         """As for any body; a thread per core, because the environment places its mocap target anew at every step."""

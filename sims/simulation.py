@@ -157,7 +157,7 @@ class Simulation:
 
     def end_effector(self) -> NDArray[np.float64]:
         """Position of the end effector in the world [m], (3,)."""
-        return self._points(self.data)[0]
+        return self._end_effector.place(self.data).copy()
 
     @property
     def has_object(self) -> bool:
@@ -167,7 +167,7 @@ class Simulation:
         """Position of the object in the world [m], (3,); only of a body that has one."""
         if not self.has_object:
             raise ValueError(f"{self.embodiment.name} has no object")
-        return self._points(self.data)[1]
+        return self.data.xpos[self._object_body].copy()
 
     def place_object(self, position_m: NDArray[np.float64]) -> None:
         """Put the object somewhere, at rest, turned as the MJCF has it."""

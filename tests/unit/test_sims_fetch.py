@@ -1,5 +1,6 @@
 """FetchReach-v4 as it is, behind the command interface, with its task and the oracle."""
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -44,6 +45,32 @@ def test_rollout_is_what_the_environment_does(start):
         for command_U, position in zip(commands_KU, foretold_K3, strict=True):
             start.step(command_U)
             np.testing.assert_allclose(start.end_effector(), position, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["fetch", "fetch_push", "fetch_pick_and_place"])
+def test_stepping_and_proprio_are_the_environments_own(name):
+    rng = np.random.default_rng(1)
+    with robots.load(name) as body:
+        twin = gymnasium.make(body.embodiment.environment).unwrapped
+        body.reset(5)
+        twin.reset(seed=5)
+        for _ in range(4):
+            command_U = rng.uniform(body.command.low, body.command.high)
+            body.step(command_U)
+            if body.gripper is None:
+                action = np.append(command_U / body._top_speed_m_s, 0.0)
+                observed = twin.step(action)[0]["observation"]
+                np.testing.assert_allclose(body.data.qpos, twin.data.qpos, atol=1e-12)
+            else:  # what it observes itself is one physics step late
+                observed = body._env._get_obs()["observation"]
+            place, velocity = np.split(body.proprio(), 2)
+            np.testing.assert_allclose(place[:3], observed[:3], atol=1e-6)
+            np.testing.assert_allclose(velocity[:3], observed[-5:-2] / twin.dt, atol=1e-5)
+            if body.gripper is not None:
+                fingers = observed[9:11] if body.has_object else observed[3:5]
+                assert place[3] == pytest.approx(fingers.sum(), abs=1e-6)
+                assert velocity[3] == pytest.approx(observed[-2:].sum() / twin.dt, abs=1e-5)
+        twin.close()
 
 
 def test_the_picture_hides_the_target(simulation):
