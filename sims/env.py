@@ -4,8 +4,9 @@
     env = gymnasium.make("sims.env:robot_wm/Push-v0", robot="procedural/3", pixels=True)
 
 `robot` is what `sims.robots.load` takes: a name, `procedural/SEED`, `menagerie/NAME`, a yaml, a MJCF or URDF file.
-Many at once: `gymnasium.make_vec("sims.env:robot_wm/Push-v0", num_envs=8, vectorization_mode="async")`; with pixels,
-after the program has drawn something itself, also `vector_kwargs={"context": "spawn"}`.
+Many at once: `gymnasium.make_vec("sims.env:robot_wm/Push-v0", num_envs=8)` steps them in turn in this process; add
+`vectorization_mode="async"` for a process each and, with pixels after the program has drawn something itself, also
+`vector_kwargs={"context": "spawn"}`. `robot-wm bench sims` measures both ways on your machine.
 """
 
 from typing import Any, ClassVar

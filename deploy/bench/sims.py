@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -21,30 +22,37 @@ from gymnasium.utils.env_checker import check_env
 import sims.env
 from deploy.bench.bench import BenchConfig
 from deploy.bench.result import Row
+from deploy.bench.vector_environments import vector_environments
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
+from robot_wm.data.lerobot_files import Format, write_file
 from sims import catalog, robots, scenes, sheet
-from sims.filming import play
+from sims.filming import SceneVideo, play
 from sims.render import make_current
 from sims.stages.record import RecordConfig, cores, record
 
 _SCALING, _BARE, _GPU_FRAMES_S = 0.9, 0.85, 10_000.0  # targets
 _PX, _FRAMES = 64, 16
+_LIMIT = "counting, which needs no memory: the machine's own limit"
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast")
 
 
 @dataclass(frozen=True)
 class _Amount:
-    """Rounds of each measurement and their length, scenes filmed, model steps of Fetch logged."""
+    """Rounds of each measurement and their length, scenes filmed, model steps of Fetch logged, environments drawn."""
 
     rounds: int
     round_s: float
     episodes: int
     transitions: int
     per_episode: int
+    with_pixels: tuple[bool, ...]
 
 
-_AMOUNTS = {"quick": _Amount(3, 0.4, 48, 48, 4), "full": _Amount(9, 1.0, 3200, 500, 25)}
+_AMOUNTS = {
+    "quick": _Amount(5, 0.3, 48, 48, 4, (False,)),
+    "full": _Amount(9, 1.0, 3200, 500, 25, (False, True)),
+}
 
 
 def simulators(config: BenchConfig) -> list[Row]:
@@ -52,6 +60,9 @@ def simulators(config: BenchConfig) -> list[Row]:
     amount, renderer = _AMOUNTS[config.size], _gl_renderer()
     software = any(name in renderer for name in _SOFTWARE)
     rows = [*_bodies(), *_environments(), *_rates(amount, software)]
+    for pixels in amount.with_pixels:
+        rows += vector_environments(amount.round_s, amount.rounds, pixels)
+    rows += _undrawn(amount)
     with tempfile.TemporaryDirectory(prefix="bench-sims-") as folder:
         fetch = {"embodiment": catalog.find("fetch"), "transitions": amount.transitions}
         recordings: list[tuple[str, dict[str, Any]]] = [
@@ -66,6 +77,8 @@ def simulators(config: BenchConfig) -> list[Row]:
         for name, values in recordings:
             path = record(RecordConfig(out=folder, seed=config.seed, size=values.pop("size", _PX), **values))
             rows += _recorded(name, read_run(path, "record").metrics, software)
+    if software:
+        rows.append(Row(f"recorded per GPU, arms, {_PX} px: no GPU here", None, "frames/s", target=_GPU_FRAMES_S))
     return [replace(row, metric=f"{row.metric} [{renderer}]") if "drawn in" in row.metric else row for row in rows]
 
 
@@ -76,11 +89,13 @@ def _gl_renderer() -> str:
 
 
 def _bodies() -> list[Row]:
-    loaded, known = 0, catalog.named()
+    known = catalog.named()
+    missing = set(known)
     for name in known:
         with contextlib.suppress(UserError), robots.load(name):  # one whose package is not installed counts as missing
-            loaded += 1
-    return [Row("named bodies that load", loaded, n=len(known), target=len(known))]
+            missing.remove(name)
+    without = f" (not installed: {', '.join(sorted(missing))})" if missing else ""
+    return [Row(f"named bodies that load{without}", len(known) - len(missing), n=len(known), target=len(known))]
 
 
 def _environments() -> list[Row]:
@@ -108,17 +123,21 @@ def _rates(amount: _Amount, software: bool) -> list[Row]:
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(num), context.Queue()
     pool = [context.Process(target=_work, args=(index, amount, barrier, results), daemon=True) for index in range(num)]
-    for process in pool:
-        process.start()
-    found = [results.get(timeout=600) for _ in pool]
-    for process in pool:
-        process.join()
+    try:
+        for process in pool:
+            process.start()
+        found = [results.get(timeout=600) for _ in pool]
+        for process in pool:
+            process.join(timeout=60)
+    finally:
+        for process in pool:
+            process.kill()
     rows = []
     for name, unit in _WORKS:
         [alone] = [rates[name][0] for rates in found if rates[name][0]]
         rounds = list(zip(*(rates[name][1] for rates in found), strict=True))
         on_gpu = "drawn in" in name and not software  # one GPU is shared by all, and waiting for it counts
-        kind, target = (0, None) if on_gpu else (1, _SCALING)
+        kind, target = (0, None) if on_gpu else (1, None if name == _LIMIT else _SCALING)
         share = [statistics.mean(r[kind] for r in all_) / one[kind] for all_, one in zip(rounds, alone, strict=True)]
         single, together = (
             statistics.median(v) for v in ([a[0] for a in alone], [sum(r[0] for r in all_) for all_ in rounds])
@@ -155,6 +174,27 @@ def _rate(once: Callable[[], object], count: int, seconds: float) -> tuple[float
     return done / (time.perf_counter() - started_s), done / (time.process_time() - busy_s)
 
 
+def _undrawn(amount: _Amount) -> list[Row]:
+    """What a recorded frame costs besides drawing it: frames per second of processor time, by one process."""
+    blank = np.full((_FRAMES, _PX, _PX, 3), 128, np.uint8)
+    source = SceneVideo(0, _PX, 0.2, draw=lambda model, cameras, qpos_FQ, depths: [blank])
+    rates = []
+    for number in range(amount.rounds):
+        episodes = range(8 * number, 8 * number + 8)
+        with tempfile.TemporaryDirectory(prefix="bench-sims-") as folder:
+            started_s = time.process_time()
+            found = (source.episode(index, _FRAMES) for index in episodes)
+            tasks = dict.fromkeys(source.tasks, 0)
+            write_file(Path(folder), Format(source.fps, source.features), 0, found, (0, 0), tasks)
+            rates.append(len(episodes) * _FRAMES / (time.process_time() - started_s))
+    name = "arms recorded but for drawing, one process, per second of processor time"
+    return [Row(name, statistics.median(rates), "frames/s", n=amount.rounds)]
+
+
+def _counting(index: int) -> tuple[Callable[[], object], int]:
+    return lambda: sum(range(100_000)), 1
+
+
 def _stepping(index: int) -> tuple[Callable[[], object], int]:
     scene = scenes.sample(index, _PX)
     data = mujoco.MjData(scene.model)
@@ -180,6 +220,7 @@ def _drawing_fetch(index: int) -> tuple[Callable[[], object], int]:
 
 
 _WORKS: dict[tuple[str, str], Callable[[int], tuple[Callable[[], object], int]]] = {
+    (_LIMIT, "1/s"): _counting,
     ("physics of an arm", "steps/s"): _stepping,
     ("arms set in motion, not drawn", "frames/s"): _playing,
     (f"arms drawn in a bare loop, {_PX} px", "frames/s"): _drawing_arms,
