@@ -1,5 +1,6 @@
 """PyTorch, ONNX Runtime and PyTorch in batches say the same; what does not is never written."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -253,14 +254,17 @@ def test_exported_commands_obey_the_limits(bundle: Bundle) -> None:
 
 @pytest.fixture
 def tampering(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Call it with a graph's name: from then on that graph is exported with one weight off by 0.01."""
+    """Call it with a graph's name: from then on that graph is exported with one matrix off by some hundredths."""
 
     def tamper(name: str) -> None:
         def export(_: nn.Module, __: object, path: Path) -> None:
             model = onnx.load(bundle.path / path.name)
             if path.name == name:
-                weights = next(w for w in model.graph.initializer if len(w.dims) == 2 and w.data_type == 1)
-                weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) + 0.01, weights.name))
+                matrices = [w for w in model.graph.initializer if len(w.dims) == 2 and w.data_type == 1]
+                weights = max(matrices, key=lambda w: math.prod(w.dims))
+                values = onnx.numpy_helper.to_array(weights)
+                off = np.random.default_rng(0).normal(scale=0.03, size=values.shape).astype(np.float32)
+                weights.CopyFrom(onnx.numpy_helper.from_array(values + off, weights.name))
             onnx.save(model, path)
 
         monkeypatch.setattr(exporting, "export_graph", export)
