@@ -64,7 +64,7 @@ def export_bundle(
         hashes = {name: files.sha256(building / name) for name in (ENCODE_FILE, PLAN_FILE)}
         values = config.to_mapping(spec) | {"files": hashes, "parity": parity}
         files.write_json(building / SPEC_FILE, values)
-        _publish(building, path)
+        publish(building, path)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -121,7 +121,7 @@ def _check_recorded(spec: ControllerSpec, recorded: Recorded) -> None:
             raise UserError(f"the log's {name} have shape {found}, {spec.embodiment} has {wanted}", "Give its own log")
 
 
-def _publish(building: Path, path: Path) -> None:
+def publish(building: Path, path: Path) -> None:
     """Make a finished folder appear under its name; everything in it is on the disk before."""
     for file in [*building.iterdir(), building]:
         descriptor = os.open(file, os.O_RDONLY)

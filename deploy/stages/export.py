@@ -1,5 +1,6 @@
 """export: a calibrated body becomes a controller bundle, if it agrees with PyTorch."""
 
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.export.export import TOLERANCE, export_bundle
+from deploy.export.gate import FEWEST_PAIRS, MOST_PAIRS, closed_loop
 from deploy.export.metadata import Joints, read_joints
 from deploy.export.parity import Recorded
+from deploy.export.precision import Precision
+from deploy.export.variant import export_variant
 from deploy.lineage import locate
 from robot_wm import console
 from robot_wm.contracts.bundle import TIPPED, Bundle
@@ -35,6 +39,8 @@ class ExportConfig:
         data: log of the body for the comparison with PyTorch; None is the one that calibration used.
         parity_tolerance: largest absolute difference of any output from PyTorch.
         parity_rows: recorded frames to compare on; each is planned from twice.
+        precision: of the graphs; fp16 and int8 are made from fp32 and judged in closed loop.
+        gate_pairs: validation goals of that judgement.
     """
 
     calibration: str
@@ -43,6 +49,8 @@ class ExportConfig:
     data: str | None = None
     parity_tolerance: float = TOLERANCE
     parity_rows: int = 16
+    precision: Precision = "fp32"
+    gate_pairs: int = 20
     name: str = "export"
     out: str = "runs"
     seed: int = 0
@@ -58,6 +66,8 @@ def export(config: ExportConfig) -> Path:
         raise UserError(
             f"parity_rows is {config.parity_rows}, parity_tolerance {config.parity_tolerance}", "Both must be positive"
         )
+    if not FEWEST_PAIRS <= config.gate_pairs <= MOST_PAIRS:
+        raise UserError(f"gate_pairs is {config.gate_pairs}", f"Give {FEWEST_PAIRS} to {MOST_PAIRS}")
     calibration = Path(config.calibration)
     inputs = {"calibration": calibration} | ({"data": Path(config.data)} if config.data else {})
     log = Path(config.data) if config.data else _log_of(calibration)
@@ -68,18 +78,34 @@ def export(config: ExportConfig) -> Path:
         controllable = load_controllable(calibration, config.planner, config.ahead)
         recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
         console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
-        bundle = export_bundle(
-            controllable, recorded, run.path / "bundle", config.parity_tolerance, config.seed,
-            joints=_joints(controllable.embodiment),
-        )  # fmt: skip
-        _show(bundle, config.parity_tolerance)
+        with tempfile.TemporaryDirectory(dir=run.path, prefix=".fp32.") as folder:
+            where = (run.path if config.precision == "fp32" else Path(folder)) / "bundle"
+            bundle = export_bundle(
+                controllable, recorded, where, config.parity_tolerance, config.seed,
+                joints=_joints(controllable.embodiment),
+            )  # fmt: skip
+            _show(bundle, config.parity_tolerance)
+            parity = bundle.spec.parity
+            if config.precision != "fp32":
+                bundle = _variant(config, bundle, controllable.embodiment, run.path / "bundle")
         run.finish(
             ["bundle"],
-            metrics={"parity": bundle.spec.parity, "opset": bundle.spec.opset},
+            metrics={"parity": parity, "opset": bundle.spec.opset, "closed_loop": bundle.spec.closed_loop},
             gates={"parity": True, "parity_tolerance": config.parity_tolerance},
             embodiment_sha256=bundle.spec.embodiment_sha256,
         )
         return run.path
+
+
+def _variant(config: ExportConfig, source: Bundle, embodiment: Embodiment, path: Path) -> Bundle:
+    def judge(bundles: dict[str, Bundle]) -> dict[str, int]:
+        return closed_loop(embodiment, bundles, config.gate_pairs, config.seed)
+
+    bundle = export_variant(source, path, config.precision, judge, config.gate_pairs)
+    rows = [(name, f"{round(share * config.gate_pairs)} of {config.gate_pairs}") for name, share in
+            bundle.spec.closed_loop.items()]  # fmt: skip
+    console.table("validation goals reached at the end", ("precision", "reached"), rows)
+    return bundle
 
 
 def _joints(embodiment: Embodiment) -> Joints | None:

@@ -1,7 +1,8 @@
 """The controller bundle: one folder with ONNX graphs and the JSON that says how to use them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from robot_wm.contracts import config, files
 from robot_wm.contracts.embodiment import LONGEST_DELAY_S, CommandSpace, Safety
@@ -40,6 +41,8 @@ class ControllerSpec:
         files: SHA-256 of each graph.
         parity: largest absolute difference from PyTorch, per output, on recorded inputs; under `tipped`
             the share of plans set aside because rounding alone can tip them.
+        precision: of the graphs' arithmetic; their inputs and outputs are fp32 (and uint8) in each.
+        closed_loop: where `precision` is not fp32, the share of validation goals that it and fp32 reached, by name.
         lineage: SHA-256 of the calibrate run, and of what went into it by the name of that input.
     """
 
@@ -62,6 +65,8 @@ class ControllerSpec:
     parity: dict[str, float]
     lineage: dict[str, str]
     ahead: int = 0
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    closed_loop: dict[str, float] = field(default_factory=dict)
     delay_s: float = 0.0
 
     def __post_init__(self) -> None:
