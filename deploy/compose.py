@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deploy import command_help
 from robot_wm.contracts.errors import UserError
+from robot_wm.data import yamls
 
 _OVERRIDE = re.compile(r"^\+{0,2}(?P<key>[A-Za-z_]\w*(?:\.\w+)*)=(?P<value>.*)$", re.DOTALL)
 _RESOLVER = re.compile(r"\$\{\s*[\w.]+\s*:")
@@ -56,8 +57,13 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
             chosen = {key: value for key, value in pairs if key in groups}
             for group, name in chosen.items():
                 _check_choice(groups[group].partition("@")[0], name, config_dirs)
+<<<<<<< HEAD
             if chosen:
                 composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
+=======
+                _vet(groups[group].partition("@")[0], name, config_dirs)
+            composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
+>>>>>>> 9cf1d47 (Files from strangers are bounded before memory is taken, confined, and fuzzed; stages are killed before any of their changes on disk)
         values = _values(composed)
         for key, value in pairs:
             if key not in groups:
@@ -159,6 +165,14 @@ def _refuse_shadowing(root: Path, config_dirs: Sequence[Path]) -> None:
         for file in sorted(folder.glob("*/*.yaml")):
             if (root / file.relative_to(folder)).is_file():
                 raise UserError(f"{file} has the name of a shipped config", "Rename it")
+
+
+def _vet(group: str, name: str, config_dirs: Sequence[Path]) -> None:
+    """Read the user's own yaml before Hydra does, which would write out every alias and reference."""
+    for folder in config_dirs:
+        file = folder / group / f"{name}.yaml"
+        if file.is_file():
+            yamls.read(file)
 
 
 def _plain(values: DictConfig) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from robot_wm.contracts.config import configs_dir, from_mapping
 from robot_wm.contracts.embodiment import Embodiment, Mjcf
 from robot_wm.contracts.errors import UserError
+from robot_wm.data import yamls
 from sims import drafting, menagerie, models
 
 MENAGERIE = "menagerie"
@@ -56,11 +55,7 @@ def read(path: Path) -> Embodiment:
     Raises:
         UserError: it is no yaml, or not an embodiment's.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}", "Mend the yaml") from None
-    embodiment = from_mapping(Embodiment, values or {}, str(path))
+    embodiment = from_mapping(Embodiment, yamls.read(path) or {}, str(path))
     beside = path.parent / embodiment.mjcf.path
     if embodiment.mjcf.package is None and beside.is_file():
         return replace(embodiment, mjcf=replace(embodiment.mjcf, path=str(beside)))

@@ -34,7 +34,7 @@ def draft(name: str, mjcf: Mjcf) -> Embodiment:
     Raises:
         UserError: the file is missing or does not compile, or nothing in it moves.
     """
-    model = models.compile_mjcf(models.model_path(mjcf))
+    model = models.compile_mjcf(models.model_path(mjcf), models.package_root(mjcf))
     chosen, interface = _actuators(model)
     if not np.isin(model.jnt_type, _JOINTS).any():
         raise UserError(f"{mjcf.path} has no hinge or slide joint", "A body needs a joint that can be driven")

@@ -11,6 +11,7 @@ import numpy as np
 from robot_wm.contracts.embodiment import Interface, Mjcf, Servos
 from robot_wm.contracts.errors import UserError
 from sims import actuation, menagerie, scenes
+from sims.vetting import vet
 
 PROCEDURAL = "procedural"
 _JOINTS = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
@@ -32,6 +33,7 @@ def read(mjcf: Mjcf, interface: Interface = "joint_position") -> mujoco.MjSpec:
     if mjcf.package == PROCEDURAL:
         return scenes.sample(_seed(mjcf.path), interface=interface).spec
     path = model_path(mjcf)
+    vet(path, package_root(mjcf))
     try:
         spec = mujoco.MjSpec.from_file(str(path))
         if path.suffix == _URDF:
@@ -47,7 +49,7 @@ def read(mjcf: Mjcf, interface: Interface = "joint_position") -> mujoco.MjSpec:
             _add_servos(spec, mjcf.servos, interface)
         if mjcf.room:
             _add_room(spec)
-    except (ValueError, mujoco.FatalError) as error:
+    except (ValueError, RuntimeError, mujoco.FatalError) as error:
         raise _broken(path, error) from None
     return spec
 
@@ -57,15 +59,16 @@ def compile_model(mjcf: Mjcf, interface: Interface = "joint_position") -> mujoco
     spec = read(mjcf, interface)
     try:
         return spec.compile()
-    except (ValueError, mujoco.FatalError) as error:
+    except (ValueError, RuntimeError, mujoco.FatalError) as error:
         raise _broken(Path(mjcf.path), error) from None
 
 
-def compile_mjcf(path: Path) -> mujoco.MjModel:
-    """Compile a model file; MuJoCo's own message, which names the line, becomes the error."""
+def compile_mjcf(path: Path, root: Path | None = None) -> mujoco.MjModel:
+    """Compile a model file; MuJoCo's own message, which names the line, becomes the error. `root`: see `vet`."""
+    vet(path, root)
     try:
         return mujoco.MjModel.from_xml_path(str(path))
-    except (ValueError, mujoco.FatalError) as error:
+    except (ValueError, RuntimeError, mujoco.FatalError) as error:
         raise _broken(path, error) from None
 
 
@@ -84,6 +87,13 @@ def model_path(mjcf: Mjcf) -> Path:
             f"MJCF {mjcf.path} does not exist ({where})", "Correct the path (mjcf.path in an embodiment's yaml)"
         )
     return path
+
+
+def package_root(mjcf: Mjcf) -> Path | None:
+    """The folder that a packaged model's files lie in; None for a model of the user's own."""
+    if mjcf.package == menagerie.PACKAGE:
+        return menagerie.folder(mjcf.path.partition("/")[0]).parent
+    return package_folder(mjcf.package) if mjcf.package is not None else None
 
 
 def package_folder(package: str) -> Path:

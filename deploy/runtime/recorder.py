@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deploy.runtime.controller import Plan
 from deploy.runtime.safety import INTERVENTIONS
-from robot_wm.contracts import files
+from robot_wm.contracts import files, limits
 from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
@@ -169,13 +169,14 @@ def _has_header(path: Path) -> bool:
 
 def _read_header(path: Path, line: bytes) -> np.dtype[Any]:
     try:
-        header = json.loads(line)
+        header = limits.parse_json(line)
         if header["format"] != _FORMAT:
             raise ValueError(header["format"])
         sizes = [int(header[key]) for key in ("height", "width", "proprio", "command")]
-        if not all(0 <= size < 1 << 16 for size in sizes):
+        height, width, proprio, command = sizes
+        if min(sizes) < 0 or 3 * height * width + 8 * (proprio + command) > limits.ROW_BYTES:
             raise ValueError(sizes)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path} is not a flight log ({error})", f"Give a file that starts with {_FORMAT!r}") from error
     return _row_type(*sizes)
 

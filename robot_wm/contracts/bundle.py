@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from robot_wm.contracts import config, files
+from robot_wm.contracts import config, files, limits
 from robot_wm.contracts.embodiment import LONGEST_DELAY_S, CommandSpace, Safety
 from robot_wm.contracts.errors import UserError
 
@@ -76,6 +76,15 @@ class ControllerSpec:
             raise UserError(f"bundle: delay_s is {self.delay_s}", f"It must be between 0 and {LONGEST_DELAY_S:g} s")
         if self.schema != SCHEMA:
             raise UserError(f"bundle schema is {self.schema}", f"This version reads schema {SCHEMA}; export again")
+        sizes = ("height", "width", "latent_dim", "history", "horizon", "candidates", "iterations")
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise UserError(f"{SPEC_FILE}: {name} is {getattr(self, name)}", "Export the controller again")
+        limits.refuse_over(f"{SPEC_FILE}: height x width", self.height * self.width, limits.PIXELS)
+        noise = self.iterations * self.candidates * self.horizon * self.command.dim
+        limits.refuse_over(f"{SPEC_FILE}: iterations x candidates x horizon x commands", noise, limits.TENSOR_VALUES)
+        history = self.history * self.latent_dim
+        limits.refuse_over(f"{SPEC_FILE}: history x latent_dim", history, limits.TENSOR_VALUES)
 
 
 @dataclass(frozen=True)

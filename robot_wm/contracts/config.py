@@ -103,7 +103,10 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[
 
 def _convert_scalar(kind: type, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UserError(f"{where} is a number of {len(str(abs(value)))} digits", "Give a finite number") from None
     if kind is float and isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where} is {value}", "Give a finite number")  # which is also all that JSON can hold
     if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):

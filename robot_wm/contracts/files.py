@@ -7,14 +7,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 
 _SAMPLE_BYTES = 1 << 20
+_PART = ".part"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` through a temporary file in the same folder, flushed before the rename."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(_PART, f".{path.name}.", path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -27,18 +29,25 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writes that were killed have left in a folder that nobody else writes to."""
+    for part in folder.rglob(f".*{_PART}"):
+        part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON (no NaN) atomically, floats at full precision."""
     write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises UserError when the file is missing or is not JSON."""
+    """Read JSON; raises UserError when the file is missing, is not JSON, or is larger than JSON ever gets here."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        limits.refuse_over(f"the size of {path} in bytes", path.stat().st_size, limits.JSON_BYTES)
+        return limits.parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist", "Check the path, or run the stage that writes it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error})", "Restore it, or run the stage again") from None
 
 

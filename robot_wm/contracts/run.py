@@ -160,6 +160,8 @@ def open_run(
     lock = _lock(path, shared)
     try:
         complete = (path / MANIFEST).is_file()
+        if found and not complete and not shared:
+            files.sweep(path)
         if not complete:  # a finished run keeps what it says of itself, such as the name it was made under
             files.write_json(path / "config.json", values)
             files.drop_torn_line(path / "metrics.jsonl")

@@ -1,5 +1,6 @@
 """Folders of numbered images: each run of numbers is one recording, like a video."""
 
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,7 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.video import VideoInfo, resize
 
@@ -85,8 +89,20 @@ def find_sequences(folder: Path, fps: float) -> list[ImageSequence]:
     return sequences
 
 
-def _read(path: Path) -> NDArray[np.uint8] | None:
-    if not path.is_file():
+def decode(data: bytes, name: str) -> NDArray[np.uint8] | None:
+    """A stored picture as RGB (Y, X, 3); None when it is damaged or of a kind that is not read.
+
+    Raises:
+        UserError: its header promises more pixels than a picture may have; none of them was decoded.
+    """
+    try:
+        with Pillow.open(io.BytesIO(data), formats=("PNG", "JPEG")) as header:  # reads the header alone
+            limits.refuse_over(f"the number of pixels of {name}", header.width * header.height, limits.PIXELS)
+        image_YXC = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+    except (UnidentifiedImageError, Pillow.DecompressionBombError, OSError, SyntaxError, ValueError, cv2.error):
         return None
-    image_YXC = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR_RGB) if path.stat().st_size else None
     return None if image_YXC is None else np.asarray(image_YXC, dtype=np.uint8)
+
+
+def _read(path: Path) -> NDArray[np.uint8] | None:
+    return decode(path.read_bytes(), str(path)) if path.is_file() else None

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from robot_wm.contracts import files
+from robot_wm.contracts import files, limits
 from robot_wm.contracts.errors import UserError
 
 
@@ -19,7 +19,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         return []
     files.drop_torn_line(path)
     try:
-        return [json.loads(line) for line in path.read_bytes().splitlines()]
+        return [limits.parse_json(line) for line in path.read_bytes().splitlines()]
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error})", "Remove its folder and start again") from None
 

@@ -6,7 +6,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from robot_wm.contracts import files
 from robot_wm.contracts.dataset import DatasetInfo, Feature, image_key, is_depth
 from robot_wm.contracts.errors import UserError
-from robot_wm.data import lerobot_meta, video
+from robot_wm.data import images, lerobot_meta, video
 from robot_wm.data.lerobot_meta import MEND, Place, confined, read_table
 from robot_wm.data.lerobot_meta import read_episode_rows as read_episode_rows
 from robot_wm.data.lerobot_stats import Stats
@@ -217,7 +216,12 @@ class LeRobotDataset:
             refuse_not_finite(values, key, episode)
         elif values.dtype.kind == "f" and not np.isfinite(values).all():
             return values  # a whole number could not say so
-        return values.astype(feature.dtype, copy=False)
+        try:
+            return values.astype(feature.dtype, copy=False)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{self.path}: dtype of {key} is {feature.dtype!r}, which its values are not", MEND
+            ) from None
 
     def _still(self, table: pa.Table, key: str, row: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         """One image of a dataset that keeps images as files or inside its parquet rows."""
@@ -228,12 +232,10 @@ class LeRobotDataset:
         if not data and isinstance(cell, dict) and cell.get("path"):
             file = confined(self.path, cell["path"])
             data = file.read_bytes() if file.is_file() else b""
-        image_YXC = None
-        if isinstance(data, bytes) and data:
-            image_YXC = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+        image_YXC = images.decode(data, f"{key}, row {row}") if isinstance(data, bytes) else None
         if image_YXC is None:
             raise UserError(f"{self.path}: {key}, row {row} is missing or not an image", MEND)
-        return np.asarray(image_YXC, dtype=np.uint8) if size is None else video.resize(image_YXC, size)
+        return image_YXC if size is None else video.resize(image_YXC, size)
 
 
 def refuse_not_finite(values: NDArray[Any], key: str, episode: int) -> None:

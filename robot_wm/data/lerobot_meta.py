@@ -1,6 +1,6 @@
 """What a LeRobot dataset says of itself in `meta/`: its episodes, where their rows and videos lie, statistics."""
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robot_wm.contracts import files
+from robot_wm.contracts import files, limits
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import lerobot_stats
 from robot_wm.data.lerobot_stats import Stats
 
+_SLOT = re.compile(r"\{\w+(:0?\d{1,2}d?)?\}")  # of a path template: {video_key}, {chunk_index:03d}
 MEND = "Download or convert the dataset again"
 
 
@@ -68,7 +69,10 @@ def read_stats(path: Path) -> dict[str, Stats]:
         UserError: a file of statistics that cannot be read.
     """
     if (path / "meta" / "stats.json").is_file():
-        return dict(files.read_json(confined(path, "meta/stats.json")))
+        stats = files.read_json(confined(path, "meta/stats.json"))
+        if not isinstance(stats, dict) or not all(isinstance(values, dict) for values in stats.values()):
+            raise UserError(f"{path}: meta/stats.json is not statistics by feature", MEND)
+        return stats
     entries = read_episode_stats(path)
     try:
         return {key: lerobot_stats.merged([entry[key] for entry in entries]) for key in entries[0]} if entries else {}
@@ -83,7 +87,7 @@ def read_episode_stats(path: Path) -> list[dict[str, Stats]]:
         return [_stats_of_row(row) for row in read_episode_rows(path)]
     try:
         lines = confined(path, "meta/episodes_stats.jsonl").read_bytes().splitlines()
-        return [dict(json.loads(line)["stats"]) for line in lines]
+        return [dict(limits.parse_json(line)["stats"]) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where} cannot be read ({error!r})", MEND) from None
 
@@ -106,7 +110,7 @@ def read_tasks(path: Path) -> list[str]:
             text = next(key for key in columns if key != "task_index")
             return [task for _, task in sorted(zip(columns["task_index"], columns[text], strict=True))]
         if lines.is_file():
-            entries = [json.loads(line) for line in confined(path, "meta/tasks.jsonl").read_bytes().splitlines()]
+            entries = [limits.parse_json(line) for line in confined(path, "meta/tasks.jsonl").read_bytes().splitlines()]
             return [str(entry["task"]) for entry in sorted(entries, key=lambda entry: int(entry["task_index"]))]
     except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f"{path}: meta/tasks cannot be read ({error!r})", MEND) from None
@@ -130,9 +134,20 @@ def read_table(file: Path) -> pa.Table:
     if not file.is_file():
         raise UserError(f"{file} does not exist", MEND)
     try:
+        described = pq.read_metadata(file)  # no array is made from a count that nobody has looked at
+        rows = sum(described.row_group(group).num_rows for group in range(described.num_row_groups))
+        values = rows * sum(_values_per_row(field.type) for field in described.schema.to_arrow_schema())
+        limits.refuse_over(f"the number of values in {file}", values, limits.TABLE_VALUES)
         return pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as parquet ({error})", MEND) from None
+
+
+def _values_per_row(kind: pa.DataType) -> int:
+    """What a row of a column takes at least; lists of any length count once."""
+    if isinstance(kind, pa.FixedSizeListType):
+        return int(kind.list_size * _values_per_row(kind.value_type))
+    return 1
 
 
 def _episodes_v2(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iterator[Entry]:
@@ -144,7 +159,7 @@ def _episodes_v2(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iter
         raise UserError(f"meta/info.json: chunks_size is {chunks_size!r}", MEND)
     for number, line in enumerate(where.read_bytes().splitlines()):
         try:
-            entry = json.loads(line)
+            entry = limits.parse_json(line)
             index, length, tasks = int(entry["episode_index"]), int(entry["length"]), tuple(entry.get("tasks", ()))
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{where}: line {number + 1} is not an episode", MEND) from None
@@ -180,6 +195,9 @@ def _place(row: Mapping[str, Any], prefix: str) -> dict[str, int]:
 def _fill(raw: Mapping[str, Any], name: str, **place: Any) -> str:
     """A path template of `info.json`, filled in; where it leads is checked when the file is opened."""
     try:
-        return str(raw[name]).format(**place)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        template = raw[name]
+        if left := set("{}") & set(_SLOT.sub("", template)):  # anything else reaches into objects, or fills the memory
+            raise ValueError(f"{min(left)} that is not around a name")
+        return str(template.format(**place))
+    except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"meta/info.json: {name} is {raw.get(name)!r} ({error})", MEND) from None

@@ -15,11 +15,13 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from robot_wm.contracts import files
+from robot_wm.contracts import files, limits
 from robot_wm.contracts.errors import UserError
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 TOLERANCE_S = 1e-4
+# Told by content, not by name: a playlist called film.mp4 would have FFmpeg open whatever files and hosts it lists.
+_CONTAINERS = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "file"}
 Codec = Literal["libx264", "libsvtav1"]
 _DECODE_THREADS = 4  # per file; several files are decoded at a time
 _SMALL_PX = 1 << 16  # below this, starting threads takes longer than converting
@@ -275,16 +277,24 @@ def pixel_format(height: int, width: int) -> str:
     return "yuv444p" if height % 2 or width % 2 else "yuv420p"
 
 
+def _pixels(source: Any) -> int:
+    return int(source.codec_context.width or 0) * int(source.codec_context.height or 0)
+
+
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     """Container and first video stream; what FFmpeg cannot read becomes a UserError, also while decoding."""
     if not path.is_file():
         raise UserError(f"{path} does not exist", "Check the path")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=_CONTAINERS) as container:
             if not container.streams.video:
                 raise UserError(f"{path} has no video stream", "Give a video file")
             source = container.streams.video[0]
+            if source.codec_context is None:
+                raise UserError(f"{path} is of a codec that is not known", "Convert it to H.264 or AV1")
+            limits.refuse_over(f"the number of pixels of a frame of {path}", _pixels(source), limits.PIXELS)
+            source.codec_context.options = {"max_pixels": str(limits.PIXELS)}  # a frame may be larger than the header
             source.thread_type = "AUTO"
             source.codec_context.thread_count = min(_DECODE_THREADS, os.cpu_count() or 1)
             yield container, source

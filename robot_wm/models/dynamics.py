@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.layers import AdaptiveBlock
 
@@ -18,6 +19,8 @@ class DynamicsConfig:
     blocks: int = 3
 
     def __post_init__(self) -> None:
+        limits.refuse_over("model.dynamics.width", self.width, limits.LAYER_WIDTH)
+        limits.refuse_over("model.dynamics.blocks", self.blocks, limits.LAYERS)
         if self.width < 1 or self.blocks < 0:
             raise UserError(f"model.dynamics: width {self.width}, blocks {self.blocks}", "Give width ≥ 1, blocks ≥ 0")
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.layers import ResidualConv, area_matrix, conv
 
@@ -29,6 +30,11 @@ class EncoderConfig:
     grid_channels: int = 4
 
     def __post_init__(self) -> None:
+        for name, value in (("size", self.size), ("channels", max(self.channels)), ("keypoints", self.keypoints)):
+            limits.refuse_over(f"model.encoder.{name}", value, limits.LAYER_WIDTH)
+        limits.refuse_over("model.encoder.size squared", self.size**2, limits.PIXELS)
+        limits.refuse_over("model.encoder.grid_channels", self.grid_channels, limits.LAYER_WIDTH)
+        limits.refuse_over("model.encoder.blocks", self.blocks, limits.LAYERS)
         if self.size < 32 or self.size % 32:
             raise UserError(f"model.encoder.size is {self.size}", "Give a multiple of 32")
         if min(self.channels) < 8 or any(count % 8 for count in self.channels):

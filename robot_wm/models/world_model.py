@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.dynamics import Dynamics, DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
@@ -35,6 +36,8 @@ class WorldModelConfig:
         for name in ("history", "action_dim", "labeler_width"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}", "Give 1 or more")
+            limits.refuse_over(f"model.{name}", getattr(self, name), limits.LAYER_WIDTH)
+        limits.refuse_over("model.flow_cells", self.flow_cells, self.encoder.size)
 
 
 class WorldModel(nn.Module):

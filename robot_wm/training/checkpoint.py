@@ -50,13 +50,18 @@ def load_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
     """Load weights that must fit exactly; the first one that does not is named."""
+    refuse_misfit(module, tensors, where)
+    module.load_state_dict(tensors)
+
+
+def refuse_misfit(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
+    """Raise UserError that names the first weight that is missing, unknown, or of another shape."""
     expected = module.state_dict()
     for name in [*expected, *tensors]:
         found, wanted = tensors.get(name), expected.get(name)
         if found is None or wanted is None or found.shape != wanted.shape:
             shapes = [tuple(t.shape) if t is not None else "absent" for t in (found, wanted)]
             raise UserError(f"{where}: weight {name} is {shapes[0]}, not {shapes[1]}", "Give a run of this model")
-    module.load_state_dict(tensors)
 
 
 def save_world_model(folder: Path, model: WorldModel, scales: Scales, step_s: float) -> list[str]:
@@ -69,8 +74,11 @@ def save_world_model(folder: Path, model: WorldModel, scales: Scales, step_s: fl
 def load_world_model(folder: Path) -> tuple[WorldModel, ModelFile]:
     """A world model in evaluation mode, on the CPU, and what is known about it."""
     described = config.from_mapping(ModelFile, files.read_json(folder / CONFIG), str(folder / CONFIG))
+    tensors = load_weights(folder / WEIGHTS)
+    with torch.device("meta"):  # shapes without memory: a small file cannot ask for a large model
+        refuse_misfit(WorldModel(described.model), tensors, folder / WEIGHTS)
     model = WorldModel(described.model)
-    load_into(model, load_weights(folder / WEIGHTS), folder / WEIGHTS)
+    load_into(model, tensors, folder / WEIGHTS)
     return model.eval(), described
 
 

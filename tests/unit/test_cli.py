@@ -160,7 +160,9 @@ def test_broken_yaml_of_the_user_is_refused(bakery: Path, capsys: pytest.Capture
     (bakery / "mine" / "embodiment").mkdir(parents=True)
     (bakery / "mine" / "embodiment" / "kiln.yaml").write_text("name: [kiln\n")
     assert cli.main(["bake", "dough=d", "embodiment=kiln", "--config-dir=mine"]) == 2
-    assert capsys.readouterr().err.startswith("error: config of bake")
+    error = capsys.readouterr().err
+    assert error.startswith("error: mine/embodiment/kiln.yaml cannot be read")
+    assert "line 2" in error
 
 
 def test_full_disk_and_interruption(bakery: Path, capsys: pytest.CaptureFixture[str]) -> None:
