@@ -57,13 +57,9 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
             chosen = {key: value for key, value in pairs if key in groups}
             for group, name in chosen.items():
                 _check_choice(groups[group].partition("@")[0], name, config_dirs)
-<<<<<<< HEAD
+                _vet(groups[group].partition("@")[0], name, config_dirs)
             if chosen:
                 composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
-=======
-                _vet(groups[group].partition("@")[0], name, config_dirs)
-            composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
->>>>>>> 9cf1d47 (Files from strangers are bounded before memory is taken, confined, and fuzzed; stages are killed before any of their changes on disk)
         values = _values(composed)
         for key, value in pairs:
             if key not in groups:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Robot
 from robot_wm.contracts.run import dataset_folder
+from robot_wm.data import images
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.video import resize
 from sims import tasks
@@ -184,11 +184,10 @@ def picture(path: Path, spec: ControllerSpec) -> NDArray[np.uint8]:
     Raises:
         UserError: no such file, or no image.
     """
-    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    found = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+    found = images.decode(path.read_bytes(), str(path)) if path.is_file() else None
     if found is None:
         raise UserError(f"goal {path} is no picture", "Give a PNG or JPEG from the camera that the model sees through")
-    return resize(np.asarray(found, dtype=np.uint8), (spec.height, spec.width))
+    return resize(found, (spec.height, spec.width))
 
 
 def _served(address: str, choice: Choice) -> Generator[Flight, None, None]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 
 VERSION = 1
@@ -55,12 +56,12 @@ def receive(connection: socket.socket) -> tuple[str, dict[str, Any], dict[str, N
     if not 0 < length <= _MOST_HEADER:
         raise WireError(f"a header of {length} bytes was announced")
     try:
-        header = json.loads(_exactly(connection, length))
+        header = limits.parse_json(_exactly(connection, length))
         kind, described = str(header.pop("kind")), list(header.pop("arrays"))
         if len(described) > _MOST_ARRAYS:
             raise ValueError(f"{len(described)} arrays")
         shapes = [(str(name), _dtype(dtype), _shape(shape)) for name, dtype, shape in described]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise WireError(f"what arrived is not a message ({error})") from error
     arrays = {}
     for name, dtype, shape in shapes:

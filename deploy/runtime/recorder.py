@@ -129,8 +129,8 @@ def keep_goal(episode: Path, frame_YXC: NDArray[np.uint8]) -> None:
 def read_goal(episode: Path) -> NDArray[np.uint8] | None:
     """The goal image of an episode's file; None where none was kept, or where it is damaged."""
     try:
-        frame_YXC: NDArray[np.uint8] = np.load(episode.with_suffix(_GOAL), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        frame_YXC: NDArray[np.uint8] = np.load(episode.with_suffix(_GOAL), "r", allow_pickle=False)
+    except Exception:  # numpy parses the header as Python does, and fails in as many ways
         return None
     return frame_YXC if frame_YXC.ndim == 3 and frame_YXC.dtype == np.uint8 else None
 

@@ -9,6 +9,7 @@ import json
 import resource
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -192,6 +193,46 @@ def make_flight(folder: Path) -> None:
     log.end({"success": True})
 
 
+def make_goal(folder: Path) -> None:
+    from deploy.runtime.recorder import keep_goal
+    from tests.handmade_bundle import colour
+
+    folder.mkdir()
+    keep_goal(folder / "episode_000000.flight", colour(0.5, 0, 0))
+
+
+def read_goal(folder: Path) -> None:
+    from deploy.runtime.recorder import read_goal as read
+
+    read(folder / "episode_000000.flight")
+
+
+def make_message(folder: Path) -> None:
+    from deploy.drivers import wire
+
+    folder.mkdir()
+    here, there = socket.socketpair()
+    with here, there:
+        wire.send(here, "observation", {"time_s": 0.5}, frame=np.zeros((8, 8, 3), np.uint8), proprio=np.zeros(4))
+        here.shutdown(socket.SHUT_WR)
+        with (folder / "message").open("wb") as file:
+            while data := there.recv(1 << 16):
+                file.write(data)
+
+
+def read_message(folder: Path) -> None:
+    """A message that is none ends the connection (WireError), which is how a server refuses it."""
+    from deploy.drivers import wire
+
+    here, there = socket.socketpair()
+    with here, there:
+        there.settimeout(1.0)
+        here.sendall((folder / "message").read_bytes())
+        here.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(wire.WireError):
+            wire.receive(there)
+
+
 def read_flight(folder: Path) -> None:
     from deploy.runtime.recorder import read_episodes
 
@@ -289,6 +330,8 @@ READERS: dict[str, Reader] = {
     "picture.jpg": Reader(make_picture("jpg"), "1.jpg", "bytes", read_pictures),
     "flight": Reader(make_flight, "episode_000000.flight", "bytes", read_flight),
     "flight outcome": Reader(make_flight, "episode_000000.json", "json", read_flight),
+    "flight goal": Reader(make_goal, "episode_000000.goal.npy", "bytes", read_goal),
+    "socket message": Reader(make_message, "message", "bytes", read_message),
     "manifest.json": Reader(make_run, "run/manifest.json", "json", read_lineage),
     "model.xml": Reader(make_text("model.xml", MJCF), "model.xml", "xml", read_mjcf),
     "model.urdf": Reader(make_text("model.urdf", URDF), "model.urdf", "xml", read_mjcf),

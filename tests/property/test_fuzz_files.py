@@ -15,7 +15,7 @@ from tests.property.hostile import LIMIT_S, READERS
 
 INPUTS = int(os.environ.get("ROBOT_WM_FUZZ", 25))  # per reader
 SEED = int(os.environ.get("ROBOT_WM_FUZZ_SEED", 0))
-FAST = ("controller.json", "flight", "manifest.json", "model.xml")
+FAST = ("controller.json", "socket message", "flight", "manifest.json", "model.xml")
 SLOW = tuple(name for name in READERS if name not in FAST)
 
 
