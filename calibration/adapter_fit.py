@@ -14,6 +14,7 @@ from calibration.transitions import Transitions
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.body import Body
+from robot_wm.models.command_head import CommandHead
 from robot_wm.models.world_model import WorldModel
 from robot_wm.training.loop import settle_normalization
 from robot_wm.training.losses import sigreg
@@ -56,11 +57,13 @@ class FitConfig:
 
 
 class Calibrated(nn.Module):
-    """A world model, and the body whose dynamics are that model's."""
+    """A world model, the body whose dynamics are that model's, and a command head once one is trained."""
+
+    head: CommandHead | None
 
     def __init__(self, model: WorldModel, body: Body):
         super().__init__()
-        self.model, self.body = model, body
+        self.model, self.body, self.head = model, body, None
 
     def rollout(self, z_BLD: Tensor, proprio_BP: Tensor, chunks_BHV: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, H, D) and standardised proprio (B, H, P) predicted from the start of `z_BLD` (history first)."""
@@ -75,11 +78,15 @@ class Calibrated(nn.Module):
 
 @dataclass(frozen=True)
 class Windows:
-    """Tensors that windows are gathered from, and the rows of each window (W, history + rollout_steps)."""
+    """Tensors that windows are gathered from, and the rows of each window (W, history + rollout_steps).
+
+    `reference` is the command in force at each row, in its own unit; chunks are in plan units.
+    """
 
     frames: Tensor
     proprio: Tensor
     chunks: Tensor
+    reference: Tensor
     rows: Tensor
 
 
@@ -94,6 +101,7 @@ def make_windows(transitions: Transitions, length: int, episodes: NDArray[np.int
         torch.from_numpy(transitions.frames_FYXC),
         torch.from_numpy(transitions.proprio_FP),
         torch.from_numpy(transitions.chunks_FKU).flatten(1),
+        torch.from_numpy(transitions.reference_FU),
         torch.from_numpy(rows),
     )
 

@@ -28,6 +28,7 @@ class Transitions:
         chunks_FKU: the commands of the `skip` rows from each row on, in plan units; NaN where the episode ends.
         episode_F: episode of each row.
         skip: rows per model step.
+        reference_FU: the command in force at each row [its own unit].
     """
 
     frames_FYXC: NDArray[np.uint8]
@@ -35,6 +36,7 @@ class Transitions:
     chunks_FKU: NDArray[np.float32]
     episode_F: NDArray[np.int32]
     skip: int
+    reference_FU: NDArray[np.float32]
 
     @property
     def count(self) -> int:
@@ -79,6 +81,7 @@ def load_transitions(
         _chunks(shown[rows], episode[rows], command),
         episode[rows],
         command.frame_skip,
+        _in_force(shown[rows], episode[rows]),
     )
     if transitions.count < 20:
         raise UserError(f"{dataset} holds {transitions.count} transitions", "Record at least 20 (a few seconds)")
@@ -136,6 +139,13 @@ def _chunks(
             before = row - 1 if row and episode_F[row - 1] == episode_F[row] else row
             chunks[row] = command.normalize(actions_FU[row : row + skip], actions_FU[before])
     return chunks
+
+
+def _in_force(actions_FU: NDArray[np.float64], episode_F: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The command of the row before, where the episode has one."""
+    before = np.arange(len(actions_FU)) - 1
+    first = np.append(True, np.diff(episode_F) != 0)
+    return actions_FU[np.where(first, before + 1, before)].astype(np.float32)
 
 
 def _check(

@@ -38,7 +38,7 @@ from robot_wm.models.encoder import Encoder
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.controllable import Controllable, load_controllable
 from robot_wm.planning.planner import Planner, PlannerConfig
-from robot_wm.planning.samplers import CEM
+from robot_wm.planning.samplers import CEM, Belief
 from robot_wm.training.checkpoint import load_world_model, model_run
 
 __all__ = ["CalibratedModel", "PretrainedModel", "UserError", "load_calibrated", "load_pretrained", "open_dataset"]
@@ -146,13 +146,13 @@ class PretrainedModel:
         """
         search, random = CEM(), torch.Generator().manual_seed(seed)
         history, goal = self._history(z_TD).expand(candidates, -1, -1), _tensor(goal_D)
-        mean = torch.zeros(1, horizon, self.action_dim)
-        std = torch.full_like(mean, search.initial_std)
+        rest = torch.zeros(1, horizon, self.action_dim)
+        belief = Belief(rest, torch.full_like(rest, search.initial_std), rest[:, None])
         for _ in range(iterations):
-            plans_BNHA = search.sample(mean, std, torch.randn(1, candidates, *mean.shape[1:], generator=random))
+            plans_BNHA = search.sample(belief, torch.randn(1, candidates, *rest.shape[1:], generator=random))
             cost_N = _distance(self.torch_model.rollout(history, plans_BNHA[0]), goal)
-            mean, std = search.update(plans_BNHA, cost_N[None])
-        return np.asarray(mean[0])
+            belief = search.update(belief, plans_BNHA, cost_N[None], None)
+        return np.asarray(belief.mean_BHU[0])
 
     def _history(self, z_TD: Floats) -> Tensor:
         return _last(z_TD, self.history)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from calibration import kinematics
 from calibration.adapter_fit import FitConfig, make_windows
 from calibration.candidate import Candidate, Ground, Kind, fit_candidate
+from calibration.head_fit import HeadFitConfig, fit_head
 from calibration.prediction import Prediction, predict_held_out
 from calibration.transitions import load_transitions
 from robot_wm import console
@@ -39,6 +40,7 @@ class CalibrateConfig:
         data: a log of the body at its control rate: a LeRobot dataset, or the run that recorded it.
         transitions: labelled transitions (model steps) used, from the beginning of the log.
         pretrained: false starts from random weights instead: the reference that shows what pretraining is worth.
+        head: how the command head is trained.
         validation: share of the episodes kept out of the fit.
     """
 
@@ -49,6 +51,7 @@ class CalibrateConfig:
     pretrained: bool = True
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    head: HeadFitConfig = field(default_factory=HeadFitConfig)
     validation: float = 0.1
     cache: str = ".cache"
     name: str = "calibrate"
@@ -91,7 +94,8 @@ def calibrate(config: CalibrateConfig) -> Path:
         transitions = load_transitions(
             dataset, config.embodiment, command, names, size, config.transitions, Path(config.cache)
         )
-        body = CalibrationFile(config.embodiment, command, names, config.adapter, table)
+        head = config.head.size if config.head.steps else None
+        body = CalibrationFile(config.embodiment, command, names, config.adapter, table, head)
         ground = Ground(model, described, config.pretrained, transitions, body, lens, config.fit, config.seed)
         return _fit_and_save(run, config, ground)
 
@@ -133,6 +137,9 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground) -> Path:
             f"{prediction.copy_K[-1]:.4f}, {config.fit.rollout_steps} steps ahead)",
             "Record more transitions, check that the log's commands and frames belong together",
         )
+    if config.head.steps:
+        calibrated, windows = chosen.calibrated, make_windows(transitions, ground.window, used)
+        calibrated.head = fit_head(calibrated.body, chosen.latents, windows, config.head, config.seed, run.log)
     outputs = save_calibration(run.path, chosen.calibrated, _described(ground.body, chosen), ground.described)
     _save_arrays(run.path / "prediction.npz", prediction)
     run.finish([*outputs, "prediction.npz"], metrics=metrics, gates=gate, embodiment_sha256=config.embodiment.digest())

@@ -14,9 +14,10 @@ from robot_wm.contracts.bundle import TIPPED
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Mjcf, Safety
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
 from robot_wm.models.body import Body
+from robot_wm.models.command_head import CommandHead, CommandHeadConfig
 from robot_wm.models.world_model import WorldModel, WorldModelConfig
 from robot_wm.planning.controllable import Controllable
-from robot_wm.planning.planner import Planner, PlannerConfig
+from robot_wm.planning.planner import OneShot, Planner, PlannerConfig
 
 _ROWS = {"quick": 8, "full": 64}
 _JOINTS, _SKIP, _RATE_HZ, _TOP_RAD_S, _SIDE = 6, 5, 25.0, 1.5, 96
@@ -76,8 +77,9 @@ def random_controllable(seed: int, search: PlannerConfig | None = None) -> Contr
         torch.tensor([1.0] * _JOINTS + [0.0] * _JOINTS),
     )
     model.encoder.resize_from(_SIDE, _SIDE)
-    planner = Planner(search or PlannerConfig(), body).eval()
-    return Controllable(model.encoder, planner, embodiment, command, names, {})
+    head = CommandHead(CommandHeadConfig(), latent_dim, body.history, body.proprio_dim, body.command_map)
+    planner = Planner(search or PlannerConfig(), body, head=head).eval()
+    return Controllable(model.encoder, planner, OneShot(planner, head).eval(), embodiment, command, names, {})
 
 
 def random_recorded(num: int, seed: int) -> Recorded:

@@ -14,6 +14,7 @@ from robot_wm.evaluation.results import ControllerResult, Evaluation, read_evalu
 _QUICK = (  # shows that everything works, in a minute or two; far too little data and training to control well
     "calibrate.transitions=100",
     "calibrate.fit.steps=200",
+    "calibrate.head.steps=50",
     "scratch.fit.encoder_steps=20",
     "evaluate.goals=3",
 )

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +20,24 @@ from sims.pairs import Pair, Task
 
 @dataclass(frozen=True)
 class Entrant:
-    """One controller to be measured: its key, its kind, and who decides on a given pair."""
+    """One controller to be measured: its key, its kind, who decides on a given pair, and whether videos are made."""
 
     name: str
     kind: Kind
     decider: Callable[[Pair], Decider]
+    filmed: bool = False
 
 
-def learned(name: str, bundle: Bundle, num_threads: int | None) -> Entrant:
+def learned(name: str, bundle: Bundle, num_threads: int | None, mode: Literal["search", "head"] = "search") -> Entrant:
     """An exported controller, loaded once, when it is first asked."""
     loaded: list[Controller] = []
 
     def decider(_: Pair) -> Decider:
         if not loaded:
-            loaded.append(Controller(bundle, num_threads=num_threads))
+            loaded.append(Controller(bundle, num_threads=num_threads, mode=mode))
         return loaded[0]
 
-    return Entrant(name, "model", decider)
+    return Entrant(name, "model", decider, filmed=mode == "search")
 
 
 def reference(name: str, spec: ControllerSpec, task: Task, seed: int, size: OracleConfig) -> Entrant:

@@ -8,10 +8,11 @@ from pathlib import Path
 from deploy.export.graphs import OPSET, export_graph
 from deploy.export.metadata import Joints, attach, metadata
 from deploy.export.parity import MOST_TIPPED, Recorded, measure
-from deploy.runtime.graph import encode_signature, plan_signature
+from deploy.runtime.graph import encode_signature, head_signature, plan_signature
 from robot_wm.contracts import config, files
 from robot_wm.contracts.bundle import (
     ENCODE_FILE,
+    HEAD_FILE,
     PLAN_FILE,
     SCHEMA,
     SPEC_FILE,
@@ -22,6 +23,7 @@ from robot_wm.contracts.bundle import (
 )
 from robot_wm.contracts.errors import UserError
 from robot_wm.planning.controllable import Controllable
+from robot_wm.planning.slope import traced_slope
 
 TOLERANCE = 1e-4
 
@@ -56,12 +58,15 @@ def export_bundle(
     try:
         building.chmod(0o755)
         export_graph(encoder, encode_signature(spec), building / ENCODE_FILE)
-        export_graph(planner, plan_signature(spec), building / PLAN_FILE)
-        for name in (ENCODE_FILE, PLAN_FILE):
-            attach(building / name, metadata(spec, joints, name))
-        parity = measure(encoder, planner, building, spec, recorded, seed)
+        with traced_slope(planner):
+            export_graph(planner, plan_signature(spec), building / PLAN_FILE)
+        if controllable.one_shot is not None:
+            export_graph(controllable.one_shot.eval(), head_signature(spec), building / HEAD_FILE)
+        for graph in sorted(building.iterdir()):
+            attach(graph, metadata(spec, joints, graph.name))
+        parity = measure(encoder, planner, building, spec, recorded, seed, controllable.one_shot)
         check_parity(parity, tolerance)
-        hashes = {name: files.sha256(building / name) for name in (ENCODE_FILE, PLAN_FILE)}
+        hashes = {path.name: files.sha256(path) for path in sorted(building.iterdir())}
         values = config.to_mapping(spec) | {"files": hashes, "parity": parity}
         files.write_json(building / SPEC_FILE, values)
         publish(building, path)

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deploy.runtime.graph import CPU, Graph, encode_signature, plan_signature
-from robot_wm.contracts.bundle import TIPPED, ControllerSpec
+from deploy.runtime.graph import CPU, Graph, encode_signature, head_signature, plan_signature
+from robot_wm.contracts.bundle import ENCODE_FILE, HEAD_FILE, PLAN_FILE, TIPPED, ControllerSpec
 from robot_wm.contracts.errors import UserError
 
 PLAN_OUTPUTS = ("command", "cost", "uncertainty", "next_warm")
@@ -41,7 +41,13 @@ class Recorded:
 
 
 def measure(
-    encoder: nn.Module, planner: nn.Module, folder: Path, spec: ControllerSpec, recorded: Recorded, seed: int
+    encoder: nn.Module,
+    planner: nn.Module,
+    folder: Path,
+    spec: ControllerSpec,
+    recorded: Recorded,
+    seed: int,
+    one_shot: nn.Module | None = None,
 ) -> dict[str, float]:
     """Largest absolute difference per output between PyTorch and the graphs in `folder`.
 
@@ -55,10 +61,12 @@ def measure(
 
     Returns:
         `latent`, `command`, `cost`, `uncertainty` and `next_warm`; infinite where either side is not finite. And
-        `tipped`, the share of plans set aside.
+        `tipped`, the share of plans set aside. With `one_shot` also `head_command`, `head_cost`, … of the command head
+        on the same problems.
     """
-    encode = Graph(folder / "encode.onnx", encode_signature(spec), [CPU])
-    plan = Graph(folder / "plan.onnx", plan_signature(spec), [CPU])
+    encode = Graph(folder / ENCODE_FILE, encode_signature(spec), [CPU])
+    plan = Graph(folder / PLAN_FILE, plan_signature(spec), [CPU])
+    head = Graph(folder / HEAD_FILE, head_signature(spec), [CPU]) if one_shot is not None else None
     worst = dict.fromkeys(("latent", *PLAN_OUTPUTS), 0.0)
     latents = []
     for row in range(len(recorded.frames_NYXC)):
@@ -68,6 +76,9 @@ def measure(
         worst["latent"] = max(worst["latent"], found["latent"])
     tipped = 0
     for cold in _plan_inputs(torch.cat(latents), recorded, spec, seed):
+        if one_shot is not None and head is not None:
+            _, found = _compare(one_shot, head, {name: cold[name] for name in head.inputs})
+            worst |= {f"head_{name}": max(worst.get(f"head_{name}", 0.0), value) for name, value in found.items()}
         inputs = cold
         for _ in ("cold", "warm"):
             expected, found = _compare(planner, plan, inputs)
@@ -95,6 +106,10 @@ def _plan_inputs(z_ND: Tensor, recorded: Recorded, spec: ControllerSpec, seed: i
             "warm": torch.zeros(signature["warm"][1]),
             "noise": torch.randn(signature["noise"][1], generator=generator),
         }
+        if "target" in signature:  # proprio to reach is given for every other problem, for half of its entries
+            target = torch.from_numpy(recorded.proprio_NP)[goals[row]][None].clone()
+            target[:, :: 2 if row % 2 else 1] = float("nan")
+            inputs["target"] = target
         if spec.ahead:  # each pending chunk holds the command that was in force at another row
             others = torch.randint(num, (spec.ahead,), generator=generator)
             chunks = torch.from_numpy(recorded.reference_NU)[others][:, None]

@@ -27,16 +27,18 @@ _VARIABLES = {
     "#010213": "var(--random)",
     "#010214": "var(--hold)",
     "#010215": "var(--oracle)",
+    "#010216": "var(--head)",
 }
-_COLOURS = dict(zip(("model", "scratch", "random", "hold", "oracle"), list(_VARIABLES)[2:], strict=True))
+_COLOURS = dict(zip(("model", "scratch", "random", "hold", "oracle", "head"), list(_VARIABLES)[2:], strict=True))
 _DASHES = {
     "model": "-",
     "scratch": (0, (6, 2)),
     "random": (0, (1, 1.5)),
     "hold": (0, (3, 2, 1, 2)),
     "oracle": (0, (4, 1)),
+    "head": (0, (8, 1.5)),
 }
-_MARKERS = {"model": "o", "scratch": "s", "random": "v", "hold": "D", "oracle": "^"}
+_MARKERS = {"model": "o", "scratch": "s", "random": "v", "hold": "D", "oracle": "^", "head": "P"}
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "robot-wm",

@@ -18,6 +18,11 @@ CONTROLLERS = {
         "the learned controller",
         "sees the camera image and feels where its own joints or hand are; the goal it knows from a picture only",
     ),
+    "head": Named(
+        "Learned, without search",
+        "the learned controller without its search",
+        "takes the first plan that comes to its mind (its command head); the learned controller searches on from there",
+    ),
     "scratch": Named(
         "Same, without the video",
         "the same network without the video",

@@ -4,12 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.runtime.graph import Graph, encode_signature, plan_signature
+from deploy.runtime.graph import Graph, encode_signature, head_signature, plan_signature
 from robot_wm.contracts.bundle import Bundle, ControllerSpec, read_bundle
 from robot_wm.contracts.errors import UserError
 
@@ -59,6 +59,7 @@ class Controller:
         providers: Sequence[str] | None = None,
         num_threads: int | None = None,
         seed: int = 0,
+        mode: Literal["search", "head"] = "search",
     ):
         """Load a bundle.
 
@@ -67,14 +68,17 @@ class Controller:
             providers: ONNX Runtime's execution providers, best first; None takes what is there.
             num_threads: threads of one operator; None means one per core.
             seed: of the sampling noise.
+            mode: "search" for the best plan, or take what the command "head" proposes, in a small part of the time.
 
         Raises:
-            UserError: the bundle is incomplete, altered or of another schema, or a provider does not start.
+            UserError: the bundle is incomplete, altered or of another schema, has no head when one is asked for, or a
+                provider does not start.
         """
         found = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         self.spec: ControllerSpec = found.spec
         self._encode = Graph(found.encode, encode_signature(self.spec), providers, num_threads)
-        self._plan = Graph(found.plan, plan_signature(self.spec), providers, num_threads)
+        decides = (found.plan, plan_signature) if mode == "search" else (found.head, head_signature)
+        self._plan = Graph(decides[0], decides[1](self.spec), providers, num_threads)
         self.providers = self._plan.providers
         self._random = np.random.default_rng(seed)
         self._has_goal = False
@@ -91,10 +95,27 @@ class Controller:
         latent_D: NDArray[np.float32] = self._encode.outputs["latent"][0].copy()
         return latent_D
 
-    def set_goal(self, frame_YXC: NDArray[np.uint8]) -> None:
-        """The image that the world should come to look like; raises UserError as `encode` does."""
+    def set_goal(self, frame_YXC: NDArray[np.uint8], proprio_P: NDArray[np.floating[Any]] | None = None) -> None:
+        """What to reach.
+
+        Args:
+            frame_YXC: the image that the world should come to look like.
+            proprio_P: what the robot should measure of itself there, in the order of `spec.proprio`, where that is
+                known better than a picture shows it; NaN for entries that are not.
+
+        Raises:
+            UserError: as `encode` does, or proprio of another length, or a bundle that cannot be told.
+        """
+        target = self._plan.inputs.get("target")
+        if proprio_P is not None and target is None:
+            raise UserError("this bundle takes goals as pictures only (schema 1)", "Export the controller again")
+        if proprio_P is not None and np.shape(proprio_P) != (len(self.spec.proprio),):
+            names = ", ".join(self.spec.proprio)
+            raise UserError(f"the goal's proprio has shape {np.shape(proprio_P)}", f"Give a value or NaN for: {names}")
         self._run_encoder(frame_YXC)
         self._plan.inputs["goal"][:] = self._encode.outputs["latent"]
+        if target is not None:
+            target[0] = np.nan if proprio_P is None else proprio_P
         self._has_goal = True
 
     def reset(self, reference_U: NDArray[np.float64] | None = None, seed: int | None = None) -> None:
@@ -105,7 +126,8 @@ class Controller:
             seed: restarts the sampling noise; None lets it run on.
         """
         self._has_history = False
-        self._plan.inputs["warm"][:] = 0
+        if "warm" in self._plan.inputs:
+            self._plan.inputs["warm"][:] = 0
         if reference_U is not None:
             self.sent(reference_U)
         if seed is not None:
@@ -150,9 +172,12 @@ class Controller:
             names = ", ".join(self.spec.proprio)
             raise UserError(f"proprio has shape {proprio.shape}", f"The bundle takes {len(self.spec.proprio)}: {names}")
         inputs["proprio"][0] = proprio
-        self._random.standard_normal(dtype=np.float32, out=inputs["noise"])
+        searches = "noise" in inputs
+        if searches:
+            self._random.standard_normal(dtype=np.float32, out=inputs["noise"])
         self._plan.run()
-        inputs["warm"][:] = outputs["next_warm"]
+        if searches:
+            inputs["warm"][:] = outputs["next_warm"]
         plan = Plan(
             command_KU=outputs["command"][0].astype(np.float64),
             cost=float(outputs["cost"][0]),
@@ -162,7 +187,7 @@ class Controller:
             latent_D=self._encode.outputs["latent"][0].copy(),
             rest_LU=self._rest(outputs["command"][0, -1].astype(np.float64)),
         )
-        if not (plan.is_finite and np.isfinite(inputs["warm"]).all()):
+        if not (plan.is_finite and (not searches or np.isfinite(inputs["warm"]).all())):
             self.reset()  # one bad input must not live on in the history or the warm start
         return plan
 
@@ -187,8 +212,10 @@ class Controller:
 
     def _rest(self, last_U: NDArray[np.float64]) -> NDArray[np.float64]:
         """The model steps after the first, as commands; the last row of the warm start is a guess of what follows."""
-        space, plan_HU = self.spec.command, self._plan.outputs["next_warm"][0, :-1].astype(np.float64)
-        return space.denormalize(np.repeat(np.clip(plan_HU, -1.0, 1.0), space.frame_skip, axis=0), last_U)
+        space, outputs = self.spec.command, self._plan.outputs
+        later_HU = outputs["next_warm"][0, :-1] if "next_warm" in outputs else outputs["plan"][0, 1:]
+        plan_HU = np.clip(later_HU.astype(np.float64), -1.0, 1.0)
+        return space.denormalize(np.repeat(plan_HU, space.frame_skip, axis=0), last_U)
 
     def _run_encoder(self, frame_YXC: NDArray[np.uint8]) -> None:
         frame: NDArray[Any] = np.asarray(frame_YXC)

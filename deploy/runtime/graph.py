@@ -39,6 +39,8 @@ def plan_signature(spec: ControllerSpec) -> tuple[Signature, Signature]:
         "warm": _float(1, H, U),
         "noise": _float(1, spec.iterations, spec.candidates, H, U),
     }
+    if spec.schema > 1:
+        inputs["target"] = _float(1, len(spec.proprio))
     if spec.ahead:
         inputs["pending"] = _float(1, spec.ahead, spec.command.frame_skip, U)
     outputs = {
@@ -48,6 +50,13 @@ def plan_signature(spec: ControllerSpec) -> tuple[Signature, Signature]:
         "next_warm": _float(1, H, U),
     }
     return inputs, outputs
+
+
+def head_signature(spec: ControllerSpec) -> tuple[Signature, Signature]:
+    """Inputs and outputs of `head.onnx`: name to (dtype, shape); it needs no noise and no start."""
+    inputs, outputs = plan_signature(spec)
+    kept = {name: kind for name, kind in inputs.items() if name not in ("warm", "noise")}
+    return kept, {**{n: k for n, k in outputs.items() if n != "next_warm"}, "plan": outputs["next_warm"]}
 
 
 def choose_providers(wanted: Sequence[str] | None = None) -> list[str]:

@@ -12,7 +12,7 @@ from deploy.evaluation.references import Decider, OracleConfig
 from robot_wm import console
 from robot_wm.contracts import config as contract_config
 from robot_wm.contracts import files
-from robot_wm.contracts.bundle import Bundle, read_bundle
+from robot_wm.contracts.bundle import HEAD_FILE, Bundle, read_bundle
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, machine, open_run
@@ -156,10 +156,12 @@ def _measure(run: Run, config: EvaluateConfig, task: Task, bundles: dict[str, Bu
 
 
 def _entrants(config: EvaluateConfig, task: Task, bundles: dict[str, Bundle]) -> list[Entrant]:
-    """Learned controllers first, then the references in the order asked for; these obey the first bundle's limits."""
-    spec = bundles["model"].spec
+    """Learned controllers, the first one's head alone, then the references asked for, which obey the first's limits."""
+    spec, threads = bundles["model"].spec, config.num_threads or None
+    head = [entrants.learned("head", bundles["model"], threads, "head")] if HEAD_FILE in spec.files else []
     return [
-        *(entrants.learned(name, bundle, config.num_threads or None) for name, bundle in bundles.items()),
+        *(entrants.learned(name, bundle, threads) for name, bundle in bundles.items()),
+        *head,
         *(entrants.reference(n, spec, task, config.seed, config.oracle) for n in config.references),
     ]
 
@@ -178,7 +180,9 @@ def _controller(run: Run, config: EvaluateConfig, stage: Stage, pairs: Sequence[
     tracked = console.track(pairs, f"evaluate {entrant.name}", len(pairs))
     found = [attempt(stage, entrant.decider(pair), pair, learned) for pair in tracked]
     result = results.summarize(entrant.name, entrant.kind, [a.episode for a in found])
-    videos = _film(run.path, config, stage, list(zip(found, pairs, strict=True)), entrant.name) if learned else ()
+    videos = (
+        _film(run.path, config, stage, list(zip(found, pairs, strict=True)), entrant.name) if entrant.filmed else ()
+    )
     saved = Saved(result, videos)
     files.write_json(file, contract_config.to_mapping(saved))
     return saved

@@ -8,10 +8,12 @@ from robot_wm.contracts import config, files, limits
 from robot_wm.contracts.embodiment import LONGEST_DELAY_S, CommandSpace, Safety
 from robot_wm.contracts.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2
+_READ = (1, 2)  # bundles of schema 1 have no `target` among their inputs, and no head
 SPEC_FILE = "controller.json"
 ENCODE_FILE = "encode.onnx"
 PLAN_FILE = "plan.onnx"
+HEAD_FILE = "head.onnx"
 TIPPED = "tipped"  # among the parity figures: share of the plans that rounding alone can tip
 
 
@@ -22,10 +24,13 @@ class ControllerSpec:
     `encode.onnx`: frame (1, height, width, 3) uint8 → latent (1, D).
     `plan.onnx`: history (1, T, D), goal (1, D), proprio (1, P), reference (1, U), warm (1, H, U),
     noise (1, I, N, H, U) standard normal → command (1, K, U) in `command.unit`, cost (1,), uncertainty (1,),
-    next_warm (1, H, U). `warm` and `next_warm` are in plan units and start at zero.
+    next_warm (1, H, U). `warm` and `next_warm` are in plan units and start at zero. From schema 2 on it also takes
+    target (1, P): proprio to reach, in its own units, NaN where only the goal's picture says.
     Where `ahead` is S > 0, plan.onnx has one more input, pending (1, S, K, U) in `command.unit`: the commands already
     sent or committed whose effect lies between the frame and the first command of the new plan. `reference` is then
     the command just before them, and the plan goes on from the last of them.
+    `head.onnx`, where calibration trained a command head: history, goal, proprio, reference, target [, pending] →
+    command, cost, uncertainty, plan (1, H, U), its whole plan in plan units.
 
     Attributes:
         embodiment, embodiment_sha256: the body, by name and digest.
@@ -74,8 +79,9 @@ class ControllerSpec:
             raise UserError(f"bundle: ahead is {self.ahead}", "It is the number of model steps to predict, 0 or more")
         if not 0 <= self.delay_s <= LONGEST_DELAY_S:
             raise UserError(f"bundle: delay_s is {self.delay_s}", f"It must be between 0 and {LONGEST_DELAY_S:g} s")
-        if self.schema != SCHEMA:
-            raise UserError(f"bundle schema is {self.schema}", f"This version reads schema {SCHEMA}; export again")
+        if self.schema not in _READ:
+            known = " and ".join(map(str, _READ))
+            raise UserError(f"bundle schema is {self.schema}", f"This version reads schema {known}; export again")
         sizes = ("height", "width", "latent_dim", "history", "horizon", "candidates", "iterations")
         for name in sizes:
             if getattr(self, name) < 1:
@@ -101,6 +107,17 @@ class Bundle:
     @property
     def plan(self) -> Path:
         return self.path / PLAN_FILE
+
+    @property
+    def head(self) -> Path:
+        """The command head's graph.
+
+        Raises:
+            UserError: the bundle has none.
+        """
+        if HEAD_FILE not in self.spec.files:
+            raise UserError(f"{self.path} holds no {HEAD_FILE}", "Calibrate again with head.steps above 0, and export")
+        return self.path / HEAD_FILE
 
 
 def read_bundle(path: Path) -> Bundle:

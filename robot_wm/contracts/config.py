@@ -69,7 +69,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        options = [a for a in arguments if a is not type(None)]
+        options = _of_kind([a for a in arguments if a is not type(None)], value, where)
         for option in options[:-1]:
             try:
                 return _convert(option, value, where)
@@ -89,6 +89,19 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_mapping(kind, value, where)  # type: ignore[arg-type]
     return _convert_scalar(kind, value, where)
+
+
+def _of_kind(options: list[Any], value: Any, where: str) -> list[Any]:
+    """Dataclasses that a union offers are told apart by their field `kind`; the first is meant where it is left out."""
+    kinds = {
+        f.default: o for o in options if dataclasses.is_dataclass(o) for f in dataclasses.fields(o) if f.name == "kind"
+    }
+    if not kinds or not isinstance(value, Mapping):
+        return options
+    kind = value.get("kind", next(iter(kinds)))
+    if kind not in kinds:
+        raise UserError(f"{where}.kind is {kind!r}", f"Choose one of: {', '.join(map(str, kinds))}")
+    return [kinds[kind]]
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

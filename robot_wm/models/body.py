@@ -25,9 +25,36 @@ class Moment(NamedTuple):
     proprio_BP: Tensor
     offset_BP: Tensor
 
-    def repeat(self, num: int) -> "Moment":
-        """Every moment of the batch `num` times in a row, (B · num, …)."""
-        return Moment(*(x[:, None].expand(-1, num, *x.shape[1:]).flatten(0, 1) for x in self))
+
+class Goal(NamedTuple):
+    """What to reach.
+
+    Attributes:
+        latent_BD: of a picture of it.
+        proprio_BP: of the body there, standardised.
+        asked_BP: 1 for entries of `proprio_BP` that are to be reached, 0 for those that do not matter.
+    """
+
+    latent_BD: Tensor
+    proprio_BP: Tensor
+    asked_BP: Tensor
+
+
+class Problem(NamedTuple):
+    """Where a plan starts, the command (B, U) in force there, and where it should lead."""
+
+    now: Moment
+    reference_BU: Tensor
+    goal: Goal
+
+    def repeat(self, num: int) -> "Problem":
+        """Every problem of the batch `num` times in a row, (B · num, …)."""
+
+        def spread(x: Tensor) -> Tensor:
+            return x[:, None].expand(-1, num, *x.shape[1:]).flatten(0, 1)
+
+        now, goal = Moment(*map(spread, self.now)), Goal(*map(spread, self.goal))
+        return Problem(now, spread(self.reference_BU), goal)
 
 
 class Body(nn.Module):
@@ -68,6 +95,10 @@ class Body(nn.Module):
     def history(self) -> int:
         return self.dynamics.history
 
+    @property
+    def proprio_dim(self) -> int:
+        return len(self.position_P)
+
     def standardize(self, proprio_BP: Tensor) -> Tensor:
         """Proprio in its own units to standardised; any leading dimensions."""
         return (proprio_BP - self.proprio_mean_P) / self.proprio_std_P
@@ -76,9 +107,21 @@ class Body(nn.Module):
         """Standardised proprio (B, P) that latents (B, T, D) show."""
         return self.proprio_head(history_BTD, self.position_P)
 
-    def read_goal(self, goal_BD: Tensor) -> Tensor:
-        """Standardised proprio (B, P) that the latent of a goal shows, of a body at rest there."""
-        return self.read(goal_BD[:, None].expand(-1, self.history, -1))
+    def aim(self, goal_BD: Tensor, target_BP: Tensor | None = None) -> Goal:
+        """A goal from the latent of its picture.
+
+        Args:
+            goal_BD: the latent; of a body at rest, as far as the picture can say.
+            target_BP: proprio to reach, in its own units, where it is known better than the picture shows it; NaN
+                where it is not.
+        """
+        shown_BP = self.read(goal_BD[:, None].expand(-1, self.history, -1))
+        shown_asked_BP = self.position_P.expand_as(shown_BP)
+        if target_BP is None:
+            return Goal(goal_BD, shown_BP, shown_asked_BP)
+        open_BP = torch.isnan(target_BP)
+        asked_BP = torch.where(open_BP, shown_asked_BP, torch.ones_like(shown_BP))
+        return Goal(goal_BD, torch.where(open_BP, shown_BP, self.standardize(target_BP)), asked_BP)
 
     def observe(self, history_BTD: Tensor, proprio_BP: Tensor) -> Moment:
         """The present, from latents and measured proprio (standardised)."""

@@ -60,3 +60,12 @@ class CommandMap(nn.Module):
         else:
             plan_BV = (chunk_BV - (low_V + high_V) / 2) / ((high_V - low_V) / 2)
         return plan_BV.unflatten(1, (ticks, -1))
+
+    def share(self, command: Tensor) -> Tensor:
+        """Where commands (…, U) lie between their limits: -1 at the lower, 1 at the upper one."""
+        return (command - (self.low + self.high) / 2) / ((self.high - self.low) / 2)
+
+    def rest(self) -> Tensor:
+        """The plan entry (U,) that stays in place: no change of a position, a rate of zero (within the limits)."""
+        zero_U = torch.zeros_like(self.low)
+        return zero_U if self.space.is_position else self.share(torch.clamp(zero_U, self.low, self.high))

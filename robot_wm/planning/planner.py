@@ -1,58 +1,74 @@
 """The planner: model-predictive control over command chunks, unrolled so that it exports to one ONNX graph."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from robot_wm.contracts.errors import UserError
-from robot_wm.models.body import Body, Moment
-from robot_wm.planning.samplers import CEM
-
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """What a predicted future costs against a goal, on average over the horizon: plans arrive early and stay.
-
-    Attributes:
-        latent: weight of the mean squared latent distance.
-        proprio: weight of the mean squared distance between the proprio that the predicted latent and the goal's
-            latent imply (standardised; entries that measure a position).
-        effort: weight of the mean squared plan.
-    """
-
-    latent: float = 0.1
-    proprio: float = 1.0
-    effort: float = 0.001
+from robot_wm.models.body import Body, Goal, Moment, Problem
+from robot_wm.models.command_head import CommandHead
+from robot_wm.planning.objectives import Objective, ObjectiveConfig, Step
+from robot_wm.planning.samplers import CEM, Belief, Sampler
 
 
 @dataclass(frozen=True)
 class PlannerConfig:
-    """Size of the search: steps ahead, candidates per iteration, iterations."""
+    """Size and kind of the search.
+
+    Attributes:
+        horizon: model steps ahead.
+        candidates: plans per iteration.
+        iterations: of the sampler.
+        sampler: how candidates are drawn and what is learned from their costs.
+        objective: what they cost.
+        propose: whether the command head's plan, where there is one, is what the search starts from.
+    """
 
     horizon: int = 2
     candidates: int = 128
     iterations: int = 3
-    sampler: CEM = field(default_factory=CEM)
+    sampler: Sampler = field(default_factory=CEM)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    propose: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.horizon, self.iterations) < 1 or self.candidates <= self.sampler.elites:
+        least = getattr(self.sampler, "elites", 1)
+        if min(self.horizon, self.iterations) < 1 or self.candidates <= least:
             raise UserError(
                 f"planner has horizon {self.horizon}, iterations {self.iterations}, candidates {self.candidates}",
-                f"horizon and iterations ≥ 1, candidates above the sampler's {self.sampler.elites} elites",
+                f"horizon and iterations ≥ 1, candidates above the sampler's {least} elites",
             )
 
 
 class Planner(nn.Module):
-    """History, goal and proprio to the next command chunk."""
+    """History, goal and proprio to the next command chunk, by search."""
 
-    def __init__(self, config: PlannerConfig, body: Body, ahead: int = 0):
-        """`ahead`: model steps whose commands are already decided on when a plan is made (see `forward`)."""
+    def __init__(
+        self,
+        config: PlannerConfig,
+        body: Body,
+        ahead: int = 0,
+        head: CommandHead | None = None,
+        objective: Objective | None = None,
+    ):
+        """Put together a planner.
+
+        Args:
+            config: size and kind of the search.
+            body: the calibrated model.
+            ahead: model steps whose commands are already decided on when a plan is made (see `forward`).
+            head: proposes the plan to start from.
+            objective: made from `config` where it needs nothing but the body.
+        """
         super().__init__()
         if ahead < 0:
             raise UserError(f"ahead is {ahead}", "Give 0 or more model steps")
         self.config, self.body, self.ahead = config, body, ahead
+        self.head = head if config.propose else None
+        self.objective = objective or Objective(config.objective, body)
+        self.slope: Callable[..., Tensor] = self._slope
 
     def forward(
         self,
@@ -62,6 +78,7 @@ class Planner(nn.Module):
         reference_BU: Tensor,
         warm_BHU: Tensor,
         noise_BINHU: Tensor,
+        target_BP: Tensor | None = None,
         pending_BSKU: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Search for the command chunk whose predicted future comes closest to the goal.
@@ -73,6 +90,7 @@ class Planner(nn.Module):
             reference_BU: the command sent last, or the one just before `pending_BSKU`.
             warm_BHU: plan to start from, in plan units; zeros at first.
             noise_BINHU: standard normal draws.
+            target_BP: proprio to reach, in its own units, where it is known; NaN where only the goal's picture says.
             pending_BSKU: where `ahead` is above 0, its S chunks of commands in physical units, already sent or
                 committed, whose effect `history_BTD` does not show yet; the search goes on from the last of them.
 
@@ -80,40 +98,113 @@ class Planner(nn.Module):
             The next chunk of commands (B, K, U) in physical units and within the limits, its cost (B,), the predicted
             mean squared latent error along it (B,), and the plan to start from next time (B, H, U).
         """
-        now = self.body.observe(history_BTD, self.body.standardize(proprio_BP))
-        if self.ahead:
-            assert pending_BSKU is not None and pending_BSKU.shape[1] == self.ahead
-            now, reference_BU = self.body.follow(now, pending_BSKU, reference_BU)
-        goal_BP = self.body.read_goal(goal_BD)
-        mean_BHU = warm_BHU
-        std_BHU = torch.full_like(warm_BHU, self.config.sampler.initial_std)
+        problem = pose(self.body, history_BTD, goal_BD, proprio_BP, reference_BU, target_BP, pending_BSKU)
+        sampler = self.config.sampler
+        belief = self._start(problem, warm_BHU)
         for iteration in range(self.config.iterations):
-            plans = self.config.sampler.sample(mean_BHU, std_BHU, noise_BINHU[:, iteration])
-            cost_BN, _ = self.evaluate(plans, now, reference_BU, goal_BD, goal_BP)
-            mean_BHU, std_BHU = self.config.sampler.update(plans, cost_BN)
-        cost, error = self.evaluate(mean_BHU[:, None], now, reference_BU, goal_BD, goal_BP)
-        command_BKU, _ = self.body.command_map(mean_BHU[:, 0], reference_BU)
-        next_warm = torch.cat([mean_BHU[:, 1:], torch.zeros_like(mean_BHU[:, :1])], dim=1)
-        return command_BKU, cost.squeeze(1), error.squeeze(1), next_warm
+            plans = sampler.sample(belief, noise_BINHU[:, iteration])
+            cost_BN, _ = self.evaluate(plans, problem)
+            slope = self.slope(plans, *flatten(problem)) if sampler.descends else None
+            belief = sampler.update(belief, plans, cost_BN, slope)
+        return conclude(self, belief.mean_BHU, problem)
 
-    def evaluate(
-        self, plans_BNHU: Tensor, now: Moment, reference_BU: Tensor, goal_BD: Tensor, goal_BP: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Cost and mean predicted squared error (B, N) of plans; `goal_BP` is the goal's standardised proprio."""
-        num, mask_P = plans_BNHU.shape[1], self.body.position_P
-        now = now.repeat(num)
-        reference, goal, goal_proprio = (x.repeat_interleave(num, dim=0) for x in (reference_BU, goal_BD, goal_BP))
-        objective = self.config.objective
-        costs, errors = [], []
-        for plan_MU in plans_BNHU.flatten(0, 1).unbind(dim=1):
-            commands, effective = self.body.command_map(plan_MU, reference)
-            reference = commands[:, -1]
+    def _start(self, problem: Problem, warm_BHU: Tensor) -> Belief:
+        """What is believed before the search: the warm start, or what the head proposes, the warm start beside it."""
+        std_BHU = torch.full_like(warm_BHU, self.config.sampler.initial_std)
+        if self.head is None:
+            return Belief(warm_BHU, std_BHU, warm_BHU[:, None])
+        proposed_BHU = fit_horizon(self.head(problem), self.config.horizon)
+        return Belief(proposed_BHU, std_BHU, torch.stack([proposed_BHU, warm_BHU], dim=1))
+
+    def evaluate(self, plans_BNHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Cost and mean predicted squared error (B, N) of plans."""
+        num = plans_BNHU.shape[1]
+        now, reference_MU, goal = problem.repeat(num)
+        plan_HMU = plans_BNHU.flatten(0, 1).unbind(dim=1)
+        steps = []
+        for plan_MU, next_MU in zip(plan_HMU, (*plan_HMU[1:], plan_HMU[-1]), strict=True):
+            commands, effective = self.body.command_map(plan_MU, reference_MU)
+            reference_MU = commands[:, -1]
             now, log_error = self.body.imagine(now, effective.flatten(1))
-            away = (now.proprio_BP - goal_proprio).square() * mask_P
-            costs.append(
-                objective.latent * (now.history_BTD[:, -1] - goal).square().mean(-1)
-                + objective.proprio * away.sum(-1) / mask_P.sum()
-            )
-            errors.append(log_error.exp())
-        cost_BN, error_BN = (torch.stack(terms).mean(0).unflatten(0, (-1, num)) for terms in (costs, errors))
-        return cost_BN + objective.effort * plans_BNHU.square().mean((2, 3)), error_BN
+            steps.append(Step(now, log_error, plan_MU, next_MU))
+        error_M = torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
+        return self.objective(steps, goal).unflatten(0, (-1, num)), error_M.unflatten(0, (-1, num))
+
+    def cost_now(self, problem: Problem) -> Tensor:
+        """What being where one is costs (B,), without any plan."""
+        idle_BU = torch.zeros_like(problem.reference_BU)
+        certain_B = torch.full_like(idle_BU[:, 0], -torch.inf)
+        return self.objective([Step(problem.now, certain_B, idle_BU, idle_BU)], problem.goal)
+
+    def _slope(self, plans_BNHU: Tensor, *problem: Tensor) -> Tensor:
+        """The gradient (B, N, H, U) of each plan's own cost."""
+
+        def total(plans: Tensor) -> Tensor:
+            return self.evaluate(plans, unflatten(problem))[0].sum()
+
+        slope: Tensor = torch.func.grad(total)(plans_BNHU)
+        return slope
+
+
+class OneShot(nn.Module):
+    """History, goal and proprio to the next command chunk by the command head alone."""
+
+    def __init__(self, planner: Planner, head: CommandHead):
+        super().__init__()
+        self.planner, self.head = planner, head
+
+    def forward(
+        self,
+        history_BTD: Tensor,
+        goal_BD: Tensor,
+        proprio_BP: Tensor,
+        reference_BU: Tensor,
+        target_BP: Tensor | None = None,
+        pending_BSKU: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As Planner.forward; the last output is the head's whole plan (B, H, U) in plan units."""
+        body = self.planner.body
+        problem = pose(body, history_BTD, goal_BD, proprio_BP, reference_BU, target_BP, pending_BSKU)
+        plan_BHU = fit_horizon(self.head(problem), self.planner.config.horizon)
+        command_BKU, cost_B, error_B, _ = conclude(self.planner, plan_BHU, problem)
+        return command_BKU, cost_B, error_B, plan_BHU
+
+
+def pose(
+    body: Body,
+    history_BTD: Tensor,
+    goal_BD: Tensor,
+    proprio_BP: Tensor,
+    reference_BU: Tensor,
+    target_BP: Tensor | None = None,
+    pending_BSKU: Tensor | None = None,
+) -> Problem:
+    """The planning problem that the inputs of Planner.forward describe, commands under way taken as done."""
+    now = body.observe(history_BTD, body.standardize(proprio_BP))
+    if pending_BSKU is not None:
+        now, reference_BU = body.follow(now, pending_BSKU, reference_BU)
+    return Problem(now, reference_BU, body.aim(goal_BD, target_BP))
+
+
+def conclude(planner: Planner, plan_BHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What follows from the plan decided on: see Planner.forward."""
+    cost_B1, error_B1 = planner.evaluate(plan_BHU[:, None], problem)
+    command_BKU, _ = planner.body.command_map(plan_BHU[:, 0], problem.reference_BU)
+    next_warm = torch.cat([plan_BHU[:, 1:], torch.zeros_like(plan_BHU[:, :1])], dim=1)
+    return command_BKU, cost_B1.squeeze(1), error_B1.squeeze(1), next_warm
+
+
+def fit_horizon(plan_BHU: Tensor, horizon: int) -> Tensor:
+    """The first `horizon` steps of a plan; one that is shorter stays with its last entry."""
+    last_BHU = plan_BHU[:, -1:].expand(-1, max(0, horizon - plan_BHU.shape[1]), -1)
+    return torch.cat([plan_BHU, last_BHU], dim=1)[:, :horizon]
+
+
+def flatten(problem: Problem) -> tuple[Tensor, ...]:
+    """All tensors of a problem, in order."""
+    return (*problem.now, problem.reference_BU, *problem.goal)
+
+
+def unflatten(tensors: tuple[Tensor, ...]) -> Problem:
+    """The inverse of `flatten`."""
+    return Problem(Moment(*tensors[:3]), tensors[3], Goal(*tensors[4:]))

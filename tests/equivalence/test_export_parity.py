@@ -24,19 +24,24 @@ from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Inte
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.adapter import Adapter, AdapterConfig, KinematicAdapter, ProprioHead
 from robot_wm.models.body import Body
+from robot_wm.models.command_head import CommandHead, CommandHeadConfig
 from robot_wm.models.dynamics import Dynamics, DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
 from robot_wm.models.kinematics import BodyPoint, Kinematics, Link
 from robot_wm.planning.controllable import Controllable
-from robot_wm.planning.planner import Planner, PlannerConfig
-from robot_wm.planning.samplers import CEM
+from robot_wm.planning.objectives import Objective, ObjectiveConfig, Zone
+from robot_wm.planning.planner import OneShot, Planner, PlannerConfig
+from robot_wm.planning.samplers import CEM, ICEM, MPPI, Gradient, Sampler
 
 SIDE, ROWS, NUM_PROPRIO, ACTION_DIM, HISTORY = 24, 6, 4, 3, 2
 NAMES = ("left_position", "right_position", "left_velocity", "right_velocity")
 
 
-def make_controllable(interface: Interface = "joint_velocity", seed: int = 0, ahead: int = 0) -> Controllable:
+def make_controllable(
+    interface: Interface = "joint_velocity", seed: int = 0, ahead: int = 0, search: PlannerConfig | None = None
+) -> Controllable:
     """The real modules at a tiny size, with random weights that make every command matter."""
+    search = search or PlannerConfig(horizon=2, candidates=16, iterations=2, sampler=CEM(elites=4))
     torch.manual_seed(seed)
     embodiment = Embodiment(
         "tiny", Mjcf("none.xml"), interface, "tip", Camera("front", SIDE, SIDE + 8), 20.0, 2, Safety(max_step=0.4)
@@ -58,10 +63,10 @@ def make_controllable(interface: Interface = "joint_velocity", seed: int = 0, ah
         torch.ones(NUM_PROPRIO),
         torch.tensor([1.0, 1.0, 0.0, 0.0]),
     )
-    search = PlannerConfig(horizon=2, candidates=16, iterations=2, sampler=CEM(elites=4))
-    return Controllable(
-        encoder.eval(), Planner(search, body, ahead).eval(), embodiment, command, NAMES, {"calibrate": "ab"}
-    )
+    head = CommandHead(CommandHeadConfig(16, 1), sizes.latent_dim, HISTORY, NUM_PROPRIO, body.command_map)
+    planner = Planner(search, body, ahead, head, Objective(search.objective, body, NAMES)).eval()
+    one_shot = OneShot(planner, head).eval()
+    return Controllable(encoder.eval(), planner, one_shot, embodiment, command, NAMES, {"calibrate": "ab"})
 
 
 def make_recorded(rows: int = ROWS, seed: int = 1) -> Recorded:
@@ -95,7 +100,8 @@ def bundle(controllable: Controllable, tmp_path_factory: pytest.TempPathFactory)
 def test_bundle_agrees_with_pytorch_and_says_how_well(bundle: Bundle) -> None:
     parity = dict(bundle.spec.parity)
     assert parity.pop(TIPPED) == 0
-    assert set(parity) == {"latent", "command", "cost", "uncertainty", "next_warm"}
+    plans = {"command", "cost", "uncertainty", "next_warm"}
+    assert set(parity) == {"latent", *plans, "head_command", "head_cost", "head_uncertainty", "head_plan"}
     assert 0 < max(parity.values()) <= 1e-4
     assert bundle.spec.lineage == {"calibrate": "ab"}
     assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"], "nothing temporary stays"
@@ -206,13 +212,46 @@ def test_commands_under_way_are_planned_ahead_of_as_in_pytorch(tmp_path: Path) -
         torch.from_numpy(controller.reference_U)[None].float(),
         torch.zeros(1, 2, 2),
         torch.from_numpy(noise),
-        torch.from_numpy(pending_SKU)[None].float(),
+        pending_BSKU=torch.from_numpy(pending_SKU)[None].float(),
     )
     assert np.abs(plan.command_KU - command[0].numpy()).max() <= 1e-4
     assert not np.allclose(plan.command_KU, controller.step(frame, proprio[0], -pending_SKU).command_KU)
     for wrong, words in ((None, "missing"), (pending_SKU[:1], r"of shape \(1, 2, 2\)")):
         with pytest.raises(UserError, match=rf"pending commands are {words}.*2 model steps ahead.*\(2, 2, 2\)"):
             controller.step(frame, proprio[0], wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", [ICEM(elites=4), MPPI(), Gradient()], ids=lambda s: s.kind)
+def test_every_sampler_exports_and_agrees(sampler: Sampler, tmp_path: Path) -> None:
+    zone = Zone(("left_position", "right_position"), (0.2, 0.0), 0.5)
+    objective = ObjectiveConfig(effort=0.5, smoothness=0.1, uncertainty=0.1, keep_out=1.0, zones=(zone,), over="last")
+    search = PlannerConfig(horizon=2, candidates=8, iterations=2, sampler=sampler, objective=objective)
+    bundle = export_bundle(make_controllable("joint_position", search=search), make_recorded(), tmp_path / "bundle")
+    assert max(bundle.spec.parity.values()) <= 1e-4
+    check_unrolled(onnx.load(bundle.plan), "plan.onnx")
+
+
+def test_head_alone_is_the_head_in_pytorch(bundle: Bundle, controllable: Controllable) -> None:
+    recorded, controller = make_recorded(), Controller(bundle, num_threads=1, mode="head")
+    known_P = np.array([0.3, np.nan, np.nan, 0.1])
+    controller.set_goal(recorded.frames_NYXC[1], known_P)
+    plan = controller.step(recorded.frames_NYXC[0], recorded.proprio_NP[0])
+    assert controller.step(recorded.frames_NYXC[0], recorded.proprio_NP[0]).cost == plan.cost, "no draws are involved"
+    assert controllable.one_shot is not None
+    with torch.no_grad():
+        z_BD = controllable.encoder(torch.from_numpy(recorded.frames_NYXC[:2]))
+        command, cost, *_ = controllable.one_shot(
+            z_BD[None, :1].expand(-1, HISTORY, -1),
+            z_BD[1:],
+            torch.from_numpy(recorded.proprio_NP[:1]),
+            torch.from_numpy(controller.reference_U)[None].float(),
+            torch.from_numpy(known_P)[None].float(),
+        )
+    assert np.abs(plan.command_KU - command[0].numpy()).max() <= 1e-4
+    assert plan.cost == pytest.approx(cost.item(), abs=1e-4)
+    with pytest.raises(UserError, match=r"goal's proprio has shape \(3,\).*left_position"):
+        controller.set_goal(recorded.frames_NYXC[1], known_P[:3])
 
 
 def test_bundle_without_delay_takes_no_pending_commands(bundle: Bundle) -> None:

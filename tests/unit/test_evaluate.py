@@ -193,7 +193,7 @@ def world(monkeypatch):
             asked.append(pair.seed)
             return knowing(points[-1], pair)
 
-        return stage_module.Entrant(name, "model", decider)
+        return stage_module.Entrant(name, "model", decider, filmed=True)
 
     monkeypatch.setattr(stage_module, "load", load)
     monkeypatch.setattr(stage_module, "Twin", PointTwin)

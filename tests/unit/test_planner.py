@@ -4,46 +4,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.contracts.errors import UserError
-from robot_wm.models.body import Body
-from robot_wm.planning.planner import ObjectiveConfig, Planner, PlannerConfig
-from robot_wm.planning.samplers import CEM
+from robot_wm.planning.objectives import ObjectiveConfig
+from robot_wm.planning.planner import Planner, PlannerConfig, flatten, pose
+from robot_wm.planning.samplers import CEM, ICEM, MPPI, Gradient, Sampler
+from tests.point_body import STEP, point_body
 
-SPACE = CommandSpace("joint_velocity", ("a", "b"), "rad/s", (-1.0, -1.0), (1.0, 1.0), (2.0, 2.0), 2, 10.0)
 CONFIG = PlannerConfig(
     horizon=3, candidates=64, iterations=3, sampler=CEM(elites=8), objective=ObjectiveConfig(latent=1)
 )
 
 
-class Point(nn.Module):
-    """A point whose latent is its place; the latent action is the mean command of a chunk."""
-
-    history = 2
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.outputs = nn.Linear(2, 2)
-
-    def forward(self, history_BTD: Tensor, action_BA: Tensor) -> tuple[Tensor, Tensor]:
-        return history_BTD[:, -1] + 0.2 * action_BA, torch.full((len(action_BA),), -4.0)
-
-
-class MeanCommand(nn.Module):
-    def forward(self, chunk_BV: Tensor, proprio_BP: Tensor, z_BD: Tensor) -> Tensor:
-        return chunk_BV.unflatten(1, (2, 2)).mean(1)
-
-
-class Place(nn.Module):
-    def forward(self, history_BTD: Tensor, position_P: Tensor) -> Tensor:
-        return history_BTD[:, -1]
-
-
 def _planner(config: PlannerConfig = CONFIG) -> Planner:
-    zeros, ones = torch.zeros(2), torch.ones(2)
-    return Planner(config, Body(Point(), MeanCommand(), Place(), SPACE, zeros, ones, ones)).eval()  # type: ignore[arg-type]
+    return Planner(config, point_body()).eval()
 
 
 def _inputs(batch: int, seed: int = 0) -> list[Tensor]:
@@ -104,13 +79,46 @@ def test_measured_proprio_corrects_what_the_latent_misreads() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("sampler", [ICEM(), MPPI(), Gradient()], ids=lambda s: s.kind)
+def test_every_sampler_heads_for_the_goal(sampler: Sampler) -> None:
+    history, goal, place, *rest = _inputs(4)
+    command, *_ = _planner(replace(CONFIG, sampler=sampler))(history, goal, place, *rest)
+    reachable = ((goal - place) / STEP).clamp(-1, 1)
+    assert (command.mean(1) * reachable).mean() > 0.6 * reachable.square().mean()
+
+
+@torch.no_grad()
+def test_slope_is_that_of_each_plan_alone() -> None:
+    planner, (history, goal, place, reference, _, noise) = _planner(), _inputs(2)
+    problem = pose(planner.body, history, goal, place, reference)
+    plans, nudge = 0.3 * noise[:, 0, :4], torch.zeros(2, 4, 3, 2)
+    nudge[1, 2, 0, 1] = 1e-3
+    slope = planner.slope(plans, *flatten(problem))
+    change = planner.evaluate(plans + nudge, problem)[0] - planner.evaluate(plans - nudge, problem)[0]
+    assert float(change[1, 2] / 2e-3) == pytest.approx(float(slope[1, 2, 0, 1]), rel=0.02)
+    assert change.count_nonzero() == 1
+
+
+@torch.no_grad()
+def test_what_the_user_knows_of_the_goal_overrules_its_picture() -> None:
+    history, goal, place, *rest = _inputs(4)
+    unknown = torch.full((4, 2), torch.nan)
+    config = replace(CONFIG, objective=ObjectiveConfig(latent=0, effort=0))
+    shown, *_ = _planner(config)(history, goal, place, *rest)
+    same, *_ = _planner(config)(history, goal, place, *rest, unknown)
+    assert torch.equal(shown, same)
+    told, *_ = _planner(config)(history, goal + 5, place, *rest, goal)
+    assert torch.allclose(told, shown, atol=1e-5)
+
+
+@torch.no_grad()
 def test_plans_ahead_of_commands_under_way_as_if_they_had_been_seen() -> None:
     """With two chunks pending, planning starts from where these lead, and from the command in which they end."""
     history, goal, place, reference, *rest = _inputs(4)
     pending = torch.rand(4, 2, 2, 2) - 0.5
     later = place + 0.2 * pending.mean(2).sum(1)
     before = place + 0.2 * pending[:, 0].mean(1)
-    delayed = Planner(CONFIG, _planner().body, ahead=2)(history, goal, place, reference, *rest, pending)
+    delayed = Planner(CONFIG, _planner().body, ahead=2)(history, goal, place, reference, *rest, pending_BSKU=pending)
     seen = _planner()(torch.stack([before, later], dim=1), goal, later, pending[:, -1, -1], *rest)
     for found, wanted in zip(delayed, seen, strict=True):
         assert torch.allclose(found, wanted, atol=1e-5)

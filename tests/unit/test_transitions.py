@@ -17,5 +17,6 @@ def test_an_episode_is_blind_where_the_robot_moves_and_the_picture_does_not() ->
         np.zeros((4 * rows, 1, 2), np.float32),
         np.repeat(np.arange(4, dtype=np.int32), rows),
         1,
+        np.zeros((4 * rows, 2), np.float32),
     )
     assert blind_episodes(transitions) == [0, 2]
