@@ -21,7 +21,7 @@ from deploy.runtime.loop import Tick, run_loop
 from deploy.runtime.recorder import FlightLog
 from deploy.runtime.safety import Safety
 from robot_wm.contracts import config, files
-from robot_wm.contracts.bundle import ENCODE_FILE, PLAN_FILE, SCHEMA, SPEC_FILE, ControllerSpec
+from robot_wm.contracts.bundle import ENCODE_FILE, PLAN_FILE, SPEC_FILE, ControllerSpec
 from robot_wm.contracts.embodiment import CommandSpace, Interface
 from robot_wm.contracts.robot import Observation
 from robot_wm.contracts.safety import Safety as Settings
@@ -64,7 +64,7 @@ def spec(interface: str) -> ControllerSpec:
     order = 2 if kind == "joint_position" else 1
     unit = "rad" if kind == "joint_position" else "rad/s"
     return ControllerSpec(
-        schema=SCHEMA, embodiment="point", embodiment_sha256="0" * 64, camera="front", height=_SIDE, width=_SIDE,
+        schema=1, embodiment="point", embodiment_sha256="0" * 64, camera="front", height=_SIDE, width=_SIDE,
         proprio=("left", "right"),
         command=CommandSpace(kind, ("left", "right"), unit, (-1.0, -0.5), (1.0, 1.5), (0.4, 0.2), 4, _RATE_HZ),
         safety=Settings(

@@ -114,7 +114,7 @@ def calibrated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.ones(len(NAMES)),
         torch.ones(len(NAMES)),
     )
-    parts = SimpleNamespace(model=model, body=body)
+    parts = SimpleNamespace(model=model, body=body, head=None)
     file = CalibrationFile(tiny.embodiment, tiny.command, NAMES, AdapterConfig(16, 4))
     with open_run(tmp_path_factory.mktemp("api"), "calibrate", "tiny", {"seed": 0}) as run:
         run.finish(save_calibration(run.path, parts, file, ModelFile(sizes, SCALES, 0.1)))
