@@ -60,6 +60,7 @@ class Controller:
         num_threads: int | None = None,
         seed: int = 0,
         mode: Literal["search", "head"] = "search",
+        pinned: bool = False,
     ):
         """Load a bundle.
 
@@ -67,6 +68,7 @@ class Controller:
             bundle: a bundle, its folder, or the export run that holds it.
             providers: ONNX Runtime's execution providers, best first; None takes what is there.
             num_threads: threads of one operator; None means one per core.
+            pinned: each of those threads stays on a processor of its own; for a machine that does little else.
             seed: of the sampling noise.
             mode: "search" for the best plan, or take what the command "head" proposes, in a small part of the time.
 
@@ -76,9 +78,9 @@ class Controller:
         """
         found = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         self.spec: ControllerSpec = found.spec
-        self._encode = Graph(found.encode, encode_signature(self.spec), providers, num_threads)
+        self._encode = Graph(found.encode, encode_signature(self.spec), providers, num_threads, pinned)
         decides = (found.plan, plan_signature) if mode == "search" else (found.head, head_signature)
-        self._plan = Graph(decides[0], decides[1](self.spec), providers, num_threads)
+        self._plan = Graph(decides[0], decides[1](self.spec), providers, num_threads, pinned)
         self.providers = self._plan.providers
         self._random = np.random.default_rng(seed)
         self._has_goal = False
