@@ -5,6 +5,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -158,6 +159,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(missing_package(error), words)
     except OSError as error:
         return _refuse(failed_access(error), words)
+    except (MemoryError, RuntimeError) as error:  # torch has an error of its own, and MuJoCo another
+        if not isinstance(error, MemoryError) and not re.search("alloc|out of memory", str(error)):
+            raise
+        reason = UserError("out of memory", "Give smaller sizes or fewer workers, or more memory, and run it again")
+        return _refuse(reason, words)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -1,6 +1,7 @@
 """Video files to frames and back, by PyAV: every frame is chosen by its own timestamp, never by counting."""
 
 import contextlib
+import errno
 import io
 import os
 from collections.abc import Generator, Iterator
@@ -237,9 +238,14 @@ class Encoder:
         self._tick_s = 1 / self._rate
         self._container = av.open(self._buffer, "w", format="mp4")
         small = height * width < _SMALL_PX
-        preset = "ultrafast" if small and codec == "libx264" else _PRESETS[codec]  # half the time, a third more bytes
-        options = {"preset": preset, "crf": str(crf), "g": "2", **_OPTIONS[codec]}
-        self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
+        preset = (
+            "ultrafast" if small and codec == "libx264" else _PRESETS.get(codec, "medium")
+        )  # half the time, a third more bytes
+        options = {"preset": preset, "crf": str(crf), "g": "2", **_OPTIONS.get(codec, {})}
+        try:
+            self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
+        except (av.error.FFmpegError, ValueError):
+            raise UserError(f"{codec} is not among the encoders of PyAV here", "Run pip install --upgrade av") from None
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = pixel_format(height, width)
         self._threads = 1 if small else 0  # starting a thread per core takes longer than the work
@@ -299,5 +305,7 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
             source.codec_context.thread_count = min(_DECODE_THREADS, os.cpu_count() or 1)
             yield container, source
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
+        if getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):  # the machine's fault, not the video's
+            raise MemoryError(str(path)) from None
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path} cannot be read as video ({reason})", "Record or download it again") from None

@@ -19,6 +19,7 @@ from robot_wm.training.checkpoint import load_progress, save_progress
 from robot_wm.training.losses import LossConfig, health, pretraining_terms
 
 PROGRESS = "progress.safetensors"
+_EXPLODED = 1e4  # a loss so many times the lowest one (or 1) does not come back
 _ALARMS = (
     # sign, threshold, what it means, what to do
     ("nats", 1.0, "the latent action carries under 1 nat: it is dying", "raise loss.flow or lower loss.bottleneck"),
@@ -72,7 +73,7 @@ def train(
     Starts where `folder` says that an interrupted run had come; returns the last health.
 
     Raises:
-        UserError: the loss is not finite; the last checkpoint stays.
+        UserError: loss or gradient is not finite, or the loss explodes; the last checkpoint stays.
     """
     fabric = _fabric(config.accelerator, config.precision)
     fabric.seed_everything(seed, verbose=False)
@@ -88,6 +89,7 @@ def train(
         start, states = load_progress(folder / PROGRESS, model, optimizer)
         _restore_random(states, generator, fabric.device)
     vitals: dict[str, float] = {}
+    lowest = math.inf
     with console.progress("pretrain", config.steps, start) as bar:
         for step in range(start, config.steps):
             for group in optimizer.param_groups:
@@ -99,13 +101,16 @@ def train(
             terms = pretraining_terms(model, z_BTD.float(), batch, loss)
             if not torch.isfinite(terms["total"]):
                 named = ", ".join(k for k, v in terms.items() if not torch.isfinite(v))
-                raise UserError(
-                    f"loss is not finite at step {step} ({named})",
-                    f"Lower training.learning_rate ({config.learning_rate}); {folder} keeps the last good checkpoint",
-                )
+                raise _gone_wrong(f"loss is not finite at step {step} ({named})", config, folder)
+            lowest = min(lowest, float(terms["total"].detach()))
+            if terms["total"] > _EXPLODED * max(lowest, 1.0):
+                found = f"loss is {float(terms['total'].detach()):.3g} at step {step}, after {lowest:.3g}"
+                raise _gone_wrong(found, config, folder)
             optimizer.zero_grad()
             fabric.backward(terms["total"])
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            if not torch.isfinite(norm):
+                raise _gone_wrong(f"the gradient is not finite at step {step}", config, folder)
             optimizer.step()
             bar.advance(note=f"loss {float(terms['total'].detach()):.3f}")
             done = step + 1
@@ -118,6 +123,12 @@ def train(
             if done % config.checkpoint_every == 0 and done < config.steps:
                 save_progress(folder / PROGRESS, done, model, optimizer, _random_states(generator, fabric.device))
     return vitals or check_health(model, validation, seed)
+
+
+def _gone_wrong(found: str, config: TrainingConfig, folder: Path) -> UserError:
+    return UserError(
+        found, f"Lower training.learning_rate ({config.learning_rate}); {folder} keeps the last good checkpoint"
+    )
 
 
 def device(accelerator: str) -> torch.device:
