@@ -13,15 +13,14 @@ from deploy.drivers.remote import Remote
 from deploy.drivers.replay import Replay
 from deploy.drivers.twin import open_twin
 from deploy.drivers.twin_process import TwinSettings, spawned
+from deploy.goals import picture
 from deploy.runtime.recorder import read_episode
 from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Robot
 from robot_wm.contracts.run import dataset_folder
-from robot_wm.data import images
 from robot_wm.data.lerobot import LeRobotDataset
-from robot_wm.data.video import resize
 from sims import tasks
 from sims.fetch import MAX_EPISODE_STEPS
 
@@ -176,18 +175,6 @@ def feetech(choice: Choice) -> Generator[Flight, None, None]:
     with contextlib.closing(robot):
         for number in choice.todo:
             yield Flight(number, choice.first_seed + number, robot, goal, num_ticks, robot.in_force(), lambda _: {})
-
-
-def picture(path: Path, spec: ControllerSpec) -> NDArray[np.uint8]:
-    """An image file as the controller's camera would show it.
-
-    Raises:
-        UserError: no such file, or no image.
-    """
-    found = images.decode(path.read_bytes(), str(path)) if path.is_file() else None
-    if found is None:
-        raise UserError(f"goal {path} is no picture", "Give a PNG or JPEG from the camera that the model sees through")
-    return resize(found, (spec.height, spec.width))
 
 
 def _served(address: str, choice: Choice) -> Generator[Flight, None, None]:

@@ -178,6 +178,12 @@ class Simulation:
         self.data.qvel[motion : motion + 6] = 0.0
         mujoco.mj_forward(self.model, self.data)
 
+    def pose(self, joints: NDArray[np.float64]) -> None:
+        """Put the joints that proprio measures somewhere, at once and at rest."""
+        self.data.qpos[self._qpos] = joints
+        self.data.qvel[:] = 0.0
+        mujoco.mj_forward(self.model, self.data)
+
     def pose_hand(self, place_m: NDArray[np.float64]) -> None:
         """Put the joints, at once and at rest, so that the end effector is as near to a point as it gets.
 

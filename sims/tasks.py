@@ -116,7 +116,7 @@ class PushTask(Task):
     def _show(self, goal_m: NDArray[np.float64]) -> None:
         behind = goal_m + self._behind(self.simulation.object() - goal_m)
         self.simulation.place_object(_ELSEWHERE_M)
-        _bring_hand(self.simulation, behind)
+        bring_hand(self.simulation, behind)
         self.simulation.place_object(goal_m)
 
     def _behind(self, away_m: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -170,7 +170,7 @@ class PickAndPlaceTask(PushTask):
 
     def _show(self, goal_m: NDArray[np.float64]) -> None:
         self.simulation.place_object(_ELSEWHERE_M)
-        _bring_hand(self.simulation, goal_m)
+        bring_hand(self.simulation, goal_m)
         if isinstance(self.simulation, FetchSimulation):
             self.simulation.set_opening(_HELD_M)
         self.simulation.place_object(goal_m)
@@ -201,7 +201,7 @@ def _beside(rng: np.random.Generator) -> NDArray[np.float64]:
     return far_m * np.array([np.cos(angle), np.sin(angle), 0.0])
 
 
-def _bring_hand(simulation: Simulation, place_m: NDArray[np.float64]) -> None:
+def bring_hand(simulation: Simulation, place_m: NDArray[np.float64]) -> None:
     """The hand to a point, as near as it gets, at rest."""
     if isinstance(simulation, FetchSimulation):
         _drive(simulation, place_m)

@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "soak": ("deploy.bench.soak", "soak"),
     "calibration": ("deploy.bench.calibration", "calibration"),
     "deploy": ("deploy.bench.deploy", "deploy"),
+    "control": ("deploy.bench.control", "control"),
 }
 
 

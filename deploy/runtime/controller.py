@@ -110,7 +110,9 @@ class Controller:
         """
         target = self._plan.inputs.get("target")
         if proprio_P is not None and target is None:
-            raise UserError("this bundle takes goals as pictures only (schema 1)", "Export the controller again")
+            raise UserError(
+                "this bundle takes goals as pictures only (schema 1)", "Export again, or give the picture alone"
+            )
         if proprio_P is not None and np.shape(proprio_P) != (len(self.spec.proprio),):
             names = ", ".join(self.spec.proprio)
             raise UserError(f"the goal's proprio has shape {np.shape(proprio_P)}", f"Give a value or NaN for: {names}")

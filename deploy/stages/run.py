@@ -11,6 +11,7 @@ import numpy as np
 from deploy import robots
 from deploy.drivers.twin import check_embodiment
 from deploy.flights import write_dataset
+from deploy.goals import Goal, GoalConfig, read_goals
 from deploy.panel import watched
 from deploy.robots import REAL_TIME, SEED_STRIDE, Arm, Choice, Flight, RobotName
 from deploy.runtime.controller import Controller
@@ -48,6 +49,8 @@ class RunConfig:
         address: remote: HOST:PORT on this computer.
         arm: feetech: bus, camera, goal image and length of a flight.
         execute: feetech: move it; without this everything is read and nothing is sent.
+        goals: what to reach, one after the other within each episode; empty: what the robot has in store (the twin
+            its tasks' goal images, a log how its episodes ended).
         episodes: how many.
         at_end: in real time, after the last command of an episode: brake to rest (slow_stop), or go back slowly to
             where it began (park).
@@ -63,6 +66,7 @@ class RunConfig:
     address: str | None = None
     arm: Arm = field(default_factory=Arm)
     execute: bool = False
+    goals: tuple[GoalConfig, ...] = ()
     episodes: int = 5
     at_end: robots.AtEnd = "slow_stop"
     severity: float = 0.0
@@ -129,6 +133,7 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
     """All episodes that are not in the flight log yet."""
     controller = Controller(bundle, num_threads=config.threads or None)
     safety, log = Safety(bundle.spec), FlightLog(folder, bundle.spec)
+    given = read_goals(config.goals, bundle.spec, config.embodiment)
     done = {e.outcome["episode"] for e in read_episodes(folder) if e.outcome is not None}
     todo = tuple(number for number in range(config.episodes) if number not in done)
     choice = Choice(
@@ -142,14 +147,19 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
     ):
         for flight in flights:
             controller.reset(seed=flight.seed)
-            controller.set_goal(flight.goal_frame)
-            path = log.begin()
-            keep_goal(path, flight.goal_frame)
-            result = run_loop(
-                controller, flight.robot, flight.num_ticks, safety, log, panel.tick, flight.reference_U,
-                in_worker=real_time, at_end=config.at_end if real_time else "leave",
-            )  # fmt: skip
-            outcome = {"episode": flight.number, **flight.judge(path), **_told(result)}
+            path, reference_U = log.begin(), flight.reference_U
+            for goal in given or [Goal(flight.goal_frame, None)]:
+                controller.set_goal(goal.frame_YXC, goal.proprio_P)
+                keep_goal(path, goal.frame_YXC)
+                result = run_loop(
+                    controller, flight.robot, flight.num_ticks, safety, log, panel.tick, reference_U,
+                    in_worker=real_time, at_end=config.at_end if real_time else "leave",
+                )  # fmt: skip
+                reference_U = controller.reference_U
+                if result.ended_by:
+                    break
+            judged = {} if given else flight.judge(path)  # who judges knows the goals in store only
+            outcome = {"episode": flight.number, **judged, **_told(result)}
             log.end(outcome)
             panel.landed(_note(outcome))
 

@@ -23,7 +23,8 @@ class PlannerConfig:
         iterations: of the sampler.
         sampler: how candidates are drawn and what is learned from their costs.
         objective: what they cost.
-        propose: whether the command head's plan, where there is one, is what the search starts from.
+        propose: where there is a command head, the search starts from its plan, with this share of the sampler's
+            initial deviation; 0: the head is not asked.
     """
 
     horizon: int = 2
@@ -31,9 +32,11 @@ class PlannerConfig:
     iterations: int = 3
     sampler: Sampler = field(default_factory=CEM)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    propose: bool = True
+    propose: float = 0.3
 
     def __post_init__(self) -> None:
+        if not 0 <= self.propose <= 1:
+            raise UserError(f"planner.propose is {self.propose}", "Give a share from 0 to 1")
         least = getattr(self.sampler, "elites", 1)
         if min(self.horizon, self.iterations) < 1 or self.candidates <= least:
             raise UserError(
@@ -66,7 +69,7 @@ class Planner(nn.Module):
         if ahead < 0:
             raise UserError(f"ahead is {ahead}", "Give 0 or more model steps")
         self.config, self.body, self.ahead = config, body, ahead
-        self.head = head if config.propose else None
+        self.head = head if config.propose > 0 else None
         self.objective = objective or Objective(config.objective, body)
         self.slope: Callable[..., Tensor] = self._slope
 
@@ -114,7 +117,7 @@ class Planner(nn.Module):
         if self.head is None:
             return Belief(warm_BHU, std_BHU, warm_BHU[:, None])
         proposed_BHU = fit_horizon(self.head(problem), self.config.horizon)
-        return Belief(proposed_BHU, std_BHU, torch.stack([proposed_BHU, warm_BHU], dim=1))
+        return Belief(proposed_BHU, self.config.propose * std_BHU, torch.stack([proposed_BHU, warm_BHU], dim=1))
 
     def evaluate(self, plans_BNHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
         """Cost and mean predicted squared error (B, N) of plans."""

@@ -3,14 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from deploy.flights import CLOCK, COMMAND, HELD
+from deploy.goals import GoalConfig, read_goals
 from deploy.robots import FIRST_SEED, Arm
 from deploy.runtime.controller import Controller
 from deploy.stages.run import RunConfig, run
+from robot_wm.contracts.bundle import read_bundle
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.embodiment import Camera, Embodiment, Mjcf, Safety
 from robot_wm.contracts.errors import UserError
@@ -78,6 +82,48 @@ def test_flight_log_is_a_dataset_and_can_be_replayed(config: RunConfig) -> None:
     assert read_run(replayed, "run").metrics["difference_from_log"] >= 0
     again = LeRobotDataset(replayed / "dataset").columns(0)
     assert np.array_equal(again[ACTION], columns[ACTION]), "what was really sent is the log"
+
+
+def test_goals_of_ones_own_are_flown_one_after_the_other(config: RunConfig, tmp_path: Path) -> None:
+    goals = (GoalConfig(joints=(0.5, -0.5), tell=False), GoalConfig(hand_m=(0.4, 0.2, 0.2), tell=False))
+    path = run(replace(config, goals=goals, episodes=1))
+    assert LeRobotDataset(path / "dataset").episode_length(0) == 100, "two goals in one episode"
+    assert "successes" not in read_run(path, "run").metrics
+    again = run(replace(config, goals=(GoalConfig(episode=str(path), tell=False),), episodes=1))
+    assert LeRobotDataset(again / "dataset").episode_length(0) == 50
+
+
+def test_a_goal_shows_what_it_says(config: RunConfig, tmp_path: Path) -> None:
+    spec, body = read_bundle(Path(config.bundle)).spec, config.embodiment
+    posed, reached = read_goals([GoalConfig(joints=(0.5, -0.5)), GoalConfig(hand_m=(0.4, 0.2, 0.2))], spec, body)
+    with load(body) as simulation:
+        simulation.reset(0)
+        simulation.pose(np.array([0.5, -0.5]))
+        assert np.array_equal(posed.frame_YXC, simulation.frame())
+        assert posed.proprio_P is not None and reached.proprio_P is not None
+        assert posed.proprio_P[:2] == pytest.approx([0.5, -0.5], abs=1e-6)
+        assert np.isnan(posed.proprio_P[2:]).all(), "velocities are left open"
+        assert simulation.hand_at(reached.proprio_P[:2].astype(float)) == pytest.approx([0.4, 0.2, 0.2], abs=0.01)
+    cv2.imwrite(str(tmp_path / "goal.png"), posed.frame_YXC[..., ::-1])
+    (pictured,) = read_goals([GoalConfig(image=str(tmp_path / "goal.png"))], spec, body)
+    assert np.array_equal(pictured.frame_YXC, posed.frame_YXC)
+    assert pictured.proprio_P is None
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "a goal has nothing"),
+        ({"image": "a.png", "episode": "b"}, "a goal has image, episode"),
+        ({"hand_m": (0.1, 0.2, 0.3), "joints": (0.0, 0.0)}, "a goal has state"),
+        ({"image": "nowhere.png"}, "nowhere.png is no picture"),
+        ({"joints": (9.0, 0.0)}, r"joints are \[9.0, 0.0\].*-1.5 to 1.5"),
+        ({"object_m": (0.1, 0.2, 0.3)}, "arm has no object"),
+    ],
+)
+def test_goals_that_cannot_be_are_refused(config: RunConfig, values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_goals([GoalConfig(**values)], read_bundle(Path(config.bundle)).spec, config.embodiment)
 
 
 @pytest.mark.slow
