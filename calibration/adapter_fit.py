@@ -19,6 +19,8 @@ from robot_wm.models.world_model import WorldModel
 from robot_wm.training.loop import settle_normalization
 from robot_wm.training.losses import sigreg
 
+_JUDGED = 10  # times in a fit that the data kept out are looked at
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -121,10 +123,18 @@ def fit(
     seed: int,
     log: Callable[..., None],
     latents: Tensor | None = None,
+    judge: Callable[[Tensor], float] | None = None,
 ) -> Tensor:
     """Fit in place: first (optionally) with the encoder, then on its frozen latents (F, D), which are returned.
 
-    `latents` are those of an encoder that stays as it is, computed before.
+    Args:
+        calibrated: changed in place.
+        windows, config, seed: what is fitted, and how.
+        pretrained: whether the labeler's labels mean something.
+        log: of the losses.
+        latents: those of an encoder that stays as it is, computed before.
+        judge: error on data kept out, given the latents; the weights of the step where it was least are kept, so that
+            few transitions are not learned by heart and many are used to the end.
 
     Raises:
         UserError: the loss is not finite.
@@ -137,7 +147,7 @@ def fit(
         latents = None
     if latents is None:
         latents = encode_all(calibrated.model, windows.frames)
-    _run(calibrated, windows, latents, config, pretrained, generator, log)
+    _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
     return latents
 
 
@@ -149,6 +159,7 @@ def _run(
     pretrained: bool,
     generator: torch.Generator,
     log: Callable[..., None],
+    judge: Callable[[Tensor], float] | None = None,
 ) -> None:
     """One phase: with the encoder in the loop (`latents` None), or on latents computed once."""
     joint = latents is None
@@ -168,6 +179,7 @@ def _run(
     calibrated.zero_grad(set_to_none=True)  # the encoder keeps gradients of its own phase: they would count in clipping
     calibrated.train()
     calibrated.model.encoder.train(joint)
+    best: tuple[float, dict[str, Tensor]] | None = None
     with console.progress(f"calibrate ({phase})", steps) as bar:
         for step in range(steps):
             rows = windows.rows[torch.randint(len(windows.rows), (batch,), generator=generator)]
@@ -187,6 +199,16 @@ def _run(
             bar.advance(note=f"loss {float(terms['total'].detach()):.3f}")
             if (step + 1) % 10 == 0:
                 log(step=step + 1, phase=phase, **{k: round(float(v.detach()), 6) for k, v in terms.items()})
+            if judge is not None and latents is not None and (step + 1) % max(1, steps // _JUDGED) == 0:
+                calibrated.eval()
+                error = judge(latents)
+                log(step=step + 1, phase="held out", error=round(error, 6))
+                if best is None or error < best[0]:
+                    best = error, {k: v.detach().clone() for k, v in calibrated.body.state_dict().items()}
+                calibrated.train()
+                calibrated.model.encoder.eval()
+    if best is not None:
+        calibrated.body.load_state_dict(best[1])
     calibrated.eval()
 
 

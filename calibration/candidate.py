@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calibration import response
-from calibration.adapter_fit import Calibrated, FitConfig, encode_all, fit, make_windows
+from calibration.adapter_fit import Calibrated, FitConfig, Windows, encode_all, fit, make_windows
+from calibration.prediction import predict_held_out
 from calibration.transitions import Transitions
 from robot_wm.models.adapter import KinematicAdapter, ProprioHead, make_adapter
 from robot_wm.models.body import Body
@@ -67,13 +68,25 @@ class Candidate:
 
 
 def fit_candidate(
-    ground: Ground, kind: Kind, episodes: NDArray[np.integer], log: Callable[..., None], steps: int | None = None
+    ground: Ground,
+    kind: Kind,
+    episodes: NDArray[np.integer],
+    log: Callable[..., None],
+    steps: int | None = None,
+    unseen: Windows | None = None,
 ) -> Candidate:
-    """Fit to the given episodes alone; in `steps` steps where that is given."""
+    """Fit to the given episodes alone; in `steps` steps where that is given; up to where `unseen` is predicted best."""
     calibrated = assemble(ground, kind, episodes)
     windows = make_windows(ground.transitions, ground.window, episodes)
     config = replace(ground.fit, steps=steps or ground.fit.steps)
-    latents = fit(calibrated, windows, config, ground.pretrained, ground.seed, log, ground.latents)
+
+    def judge(latents: Tensor) -> float:
+        assert unseen is not None
+        return float(predict_held_out(calibrated, unseen, 1, latents).error_K.mean())
+
+    known = ground.latents if ground.fit.encoder_steps == 0 else None
+    watched = judge if unseen is not None else None
+    latents = fit(calibrated, windows, config, ground.pretrained, ground.seed, log, known, watched)
     return Candidate(kind, calibrated, latents)
 
 

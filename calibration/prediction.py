@@ -17,12 +17,14 @@ class Prediction:
     Attributes:
         error_K: of the world model, read through the proprio head: root of the mean squared distance.
         copy_K: of leaving the measured proprio as it was.
+        square_WK: squared distances of every window, of which `error_K` is the root of the mean.
         read_error: of the proprio head on the true latents: what the encoder cannot tell.
         truth_nKYXC, nearest_nKYXC: frames that came, and the frames of the log nearest to the predicted latents.
     """
 
     error_K: NDArray[np.float64]
     copy_K: NDArray[np.float64]
+    square_WK: NDArray[np.float64]
     read_error: float
     truth_nKYXC: NDArray[np.uint8]
     nearest_nKYXC: NDArray[np.uint8]
@@ -45,15 +47,52 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, laten
     nearest = torch.cdist(predicted[chosen].flatten(0, 1), latents).argmin(dim=1)
     position = calibrated.body.position_P.bool()
 
-    def distance(difference: torch.Tensor) -> torch.Tensor:
-        physical = (difference * calibrated.body.proprio_std_P)[..., position]
-        return physical.square().sum(-1).mean(0).sqrt()
+    def square(difference: Tensor) -> Tensor:
+        return (difference * calibrated.body.proprio_std_P)[..., position].square().sum(-1)
+
+    def distance(difference: Tensor) -> Tensor:
+        return square(difference).mean(0).sqrt()
 
     shape = (len(chosen), predicted.shape[1], *windows.frames.shape[1:])
     return Prediction(
         distance(states - proprio[:, history:]).double().numpy(),
         distance(proprio[:, history - 1 : history] - proprio[:, history:]).double().numpy(),
+        square(states - proprio[:, history:]).double().numpy(),
         float(distance(read - proprio[:, -1])),
         windows.frames[rows[chosen][:, history:]].numpy(),
         windows.frames[nearest].reshape(shape).numpy(),
     )
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """Whether the error that the model expects is the one that comes, on episodes that it has not seen.
+
+    Attributes:
+        correction: what the expected squared error was multiplied by.
+        least_sure, surest: root of the mean squared latent error in the thirds where the model expects most and least.
+    """
+
+    correction: float
+    least_sure: float
+    surest: float
+
+
+@torch.no_grad()
+def settle_certainty(calibrated: Calibrated, windows: Windows, latents: Tensor) -> Certainty:
+    """Scale the expected error so that on average it is the error found; changes the dynamics' own estimate in place.
+
+    The estimate was fitted on the episodes of the fit, which a tuned model knows too well.
+    """
+    history, rows = calibrated.model.config.history, windows.rows
+    proprio = calibrated.body.standardize(windows.proprio[rows[:, history - 1]])
+    z_WLD = latents[rows]
+    now = calibrated.body.observe(z_WLD[:, :history], proprio)
+    then, log_expected = calibrated.body.imagine(now, windows.chunks[rows[:, history - 1]])
+    found = (then.history_BTD[:, -1] - z_WLD[:, history]).square().mean(-1)
+    correction = (found / log_expected.exp()).mean()
+    calibrated.model.dynamics.variance.bias.add_(correction.log())
+    third = max(1, len(found) // 3)
+    order = log_expected.argsort()
+    surest, least = (float(found[part].mean().sqrt()) for part in (order[:third], order[-third:]))
+    return Certainty(float(correction), least, surest)

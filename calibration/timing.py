@@ -64,13 +64,19 @@ def clock(time_s: Array) -> Clock:
 
 
 def delay_between(
-    cause_s: Array, cause_NK: Array, effect_s: Array, effect_ML: Array, least_s: float = -0.05, most_s: float = 0.25
+    cause_s: Array,
+    cause_NK: Array,
+    effect_s: Array,
+    effect_ML: Array,
+    least_s: float = -0.05,
+    most_s: float = 0.25,
+    use_M: NDArray[np.bool_] | None = None,
 ) -> Delay:
     """The delay at which an effect is best explained by a cause, to a fraction of a sample.
 
     The effect at t is regressed on a polynomial of the cause at t - delay, because a picture is no linear function of
     joint positions: of the highest degree that five samples per term allow. A coarse search over delays is refined
-    between its best three, on the cause's own spline.
+    between its best three, on the cause's own spline. `use_M` marks the samples of the effect that count.
 
     Raises:
         UserError: the cause does not move, the streams overlap too little, or the effect does not follow the cause.
@@ -80,6 +86,7 @@ def delay_between(
         raise UserError("nothing moves in the log, so no delay can be seen", "Record while the robot moves")
     path = CubicSpline(cause_s, cause_NK[:, keep])
     inside = (effect_s - most_s >= cause_s[0]) & (effect_s - least_s <= cause_s[-1])
+    inside &= np.ones(len(effect_s), bool) if use_M is None else use_M
     powers = _powers(int(keep.sum()), int(inside.sum()) // 5)
     terms = len(powers)
     if inside.sum() < 2 * terms + 10:

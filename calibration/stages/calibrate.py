@@ -2,20 +2,25 @@
 
 import io
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calibration import kinematics
+from calibration import kinematics, log_timing
 from calibration.adapter_fit import FitConfig, make_windows
 from calibration.candidate import Candidate, Ground, Kind, fit_candidate
 from calibration.head_fit import HeadFitConfig, fit_head
-from calibration.prediction import Prediction, predict_held_out
+from calibration.learning_curve import learn
+from calibration.log_timing import LogTiming
+from calibration.prediction import Prediction, predict_held_out, settle_certainty
+from calibration.summary import SUMMARY, Summary
 from calibration.transitions import load_transitions
 from robot_wm import console
 from robot_wm.contracts import files
+from robot_wm.contracts.config import to_mapping
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, artifact, dataset_folder, open_run
@@ -29,6 +34,8 @@ from sims.render import focal
 from sims.robots import load, model_inputs
 from sims.simulation import Simulation
 
+PATCH = "embodiment_patch.yaml"  # what the log says otherwise than the embodiment's yaml
+
 
 @dataclass(frozen=True)
 class CalibrateConfig:
@@ -41,7 +48,10 @@ class CalibrateConfig:
         transitions: labelled transitions (model steps) used, from the beginning of the log.
         pretrained: false starts from random weights instead: the reference that shows what pretraining is worth.
         head: how the command head is trained.
-        validation: share of the episodes kept out of the fit.
+        timing: measure the delay from command to frame, and take it out where the log tells it reliably; else the
+            embodiment's `delay_s` is believed.
+        curve_steps: optimizer steps of each of the three fits behind the learning curve; 0 leaves it out.
+        validation: share of the episodes kept out of the fit; they also say when to stop it.
     """
 
     embodiment: Embodiment
@@ -52,6 +62,8 @@ class CalibrateConfig:
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     head: HeadFitConfig = field(default_factory=HeadFitConfig)
+    timing: bool = True
+    curve_steps: int = 0
     validation: float = 0.1
     cache: str = ".cache"
     name: str = "calibrate"
@@ -91,13 +103,19 @@ def calibrate(config: CalibrateConfig) -> Path:
                 f"the world model {described.step_s:g} s; change frame_skip"
             )
         size, dataset = model.config.encoder.size, dataset_folder(Path(config.data))
-        transitions = load_transitions(
-            dataset, config.embodiment, command, names, size, config.transitions, Path(config.cache)
+        read = partial(
+            load_transitions, dataset, command=command, proprio_names=names, size=size, cache=Path(config.cache)
         )
         head = config.head.size if config.head.steps else None
-        body = CalibrationFile(config.embodiment, command, names, config.adapter, table, head)
+        embodiment, clocks = config.embodiment, None
+        if config.timing:
+            asis = read(replace(embodiment, delay_s=0.0), limit=config.transitions)
+            clocks = log_timing.measure(dataset, command, asis.frames_FYXC)
+            embodiment = log_timing.apply(clocks, embodiment)
+        body = CalibrationFile(embodiment, command, names, config.adapter, table, head)
+        transitions = read(embodiment, limit=config.transitions)
         ground = Ground(model, described, config.pretrained, transitions, body, lens, config.fit, config.seed)
-        return _fit_and_save(run, config, ground)
+        return _fit_and_save(run, config, ground, clocks)
 
 
 def _kinematics(simulation: Simulation, kind: str) -> Kinematics | None:
@@ -113,7 +131,7 @@ def _kinematics(simulation: Simulation, kind: str) -> Kinematics | None:
         return None
 
 
-def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground) -> Path:
+def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: LogTiming | None) -> Path:
     transitions = ground.transitions
     used, held_out = split(int(transitions.episode_F.max()) + 1, config.validation, config.seed)
     if not len(held_out):
@@ -121,14 +139,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground) -> Path:
             f"{config.data} holds a single episode within transitions={config.transitions}",
             "Record two or more: the fit is judged on episodes that it has not seen",
         )
-    chosen, prediction = _choose(run, config, ground, used, held_out)
-    metrics = {
-        "transitions": transitions.count,
-        "adapter": chosen.kind,
-        "read_error": prediction.read_error,
-        "error_by_step": prediction.error_K.tolist(),
-        "copy_error_by_step": prediction.copy_K.tolist(),
-    }
+    chosen, prediction, errors = _choose(run, config, ground, used, held_out)
     gate = {"better_than_hold": bool(prediction.error_K[-1] < prediction.copy_K[-1])}
     _show(prediction, config.fit.rollout_steps)
     if not gate["better_than_hold"] and config.pretrained:
@@ -140,30 +151,52 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground) -> Path:
     if config.head.steps:
         calibrated, windows = chosen.calibrated, make_windows(transitions, ground.window, used)
         calibrated.head = fit_head(calibrated.body, chosen.latents, windows, config.head, config.seed, run.log)
+    unseen = make_windows(transitions, ground.window, held_out)
+    certainty = settle_certainty(chosen.calibrated, unseen, chosen.latents)
+    curve = learn(ground, chosen.kind, used, held_out, config.curve_steps, run.log) if config.curve_steps else None
+    if curve is not None:
+        console.say(curve.advice)
     outputs = save_calibration(run.path, chosen.calibrated, _described(ground.body, chosen), ground.described)
     _save_arrays(run.path / "prediction.npz", prediction)
-    run.finish([*outputs, "prediction.npz"], metrics=metrics, gates=gate, embodiment_sha256=config.embodiment.digest())
+    summary = Summary(transitions.count, len(used), len(held_out), chosen.kind, errors, clocks, curve, certainty)
+    files.write_json(run.path / SUMMARY, to_mapping(summary))
+    outputs += ["prediction.npz", SUMMARY]
+    delay_s = ground.body.embodiment.delay_s
+    if delay_s != config.embodiment.delay_s:
+        line = f"delay_s: {delay_s:g}  # from a command to the first frame that shows its effect, measured\n"
+        files.write_atomic(run.path / PATCH, line.encode())
+        outputs.append(PATCH)
+    metrics = {
+        "transitions": transitions.count,
+        "adapter": chosen.kind,
+        "delay_s": delay_s,
+        "read_error": prediction.read_error,
+        "error_by_step": prediction.error_K.tolist(),
+        "copy_error_by_step": prediction.copy_K.tolist(),
+    }
+    digest = config.embodiment.digest()
+    run.finish(outputs, metrics=metrics, gates=gate, embodiment_sha256=digest)
     return run.path
 
 
 def _choose(
     run: Run, config: CalibrateConfig, ground: Ground, used: NDArray[np.int64], held_out: NDArray[np.int64]
-) -> tuple[Candidate, Prediction]:
-    """The adapter that is asked for, or the one that predicts episodes it has not seen better."""
+) -> tuple[Candidate, Prediction, dict[str, float]]:
+    """The adapter that is asked for, or the one that predicts episodes it has not seen better; the error of each."""
     kinds: tuple[Kind, ...] = ("learned", "kinematic")
     if config.adapter.kind != "auto":
         kinds = (config.adapter.kind,)
     elif ground.body.kinematics is None:
         kinds = ("learned",)
     unseen = make_windows(ground.transitions, ground.window, held_out)
-    found = []
+    found: dict[str, tuple[Candidate, Prediction]] = {}
     for kind in kinds:
-        candidate = fit_candidate(ground, kind, used, run.log)
-        found.append((candidate, predict_held_out(candidate.calibrated, unseen, 4, candidate.latents)))
+        candidate = fit_candidate(ground, kind, used, run.log, unseen=unseen)
+        found[kind] = candidate, predict_held_out(candidate.calibrated, unseen, 4, candidate.latents)
+    errors = {kind: float(prediction.error_K.mean()) for kind, (_, prediction) in found.items()}
     if len(found) > 1:
-        errors = ", ".join(f"{c.kind} {p.error_K.mean():.4f}" for c, p in found)
-        console.say(f"mean held-out error by adapter: {errors}")
-    return min(found, key=lambda pair: float(pair[1].error_K.mean()))
+        console.say("mean held-out error by adapter: " + ", ".join(f"{k} {e:.4f}" for k, e in errors.items()))
+    return *found[min(errors, key=lambda kind: errors[kind])], errors
 
 
 def _described(body: CalibrationFile, chosen: Candidate) -> CalibrationFile:

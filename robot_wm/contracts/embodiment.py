@@ -169,12 +169,11 @@ class Embodiment:
 
         The MJCF counts by its path here, because not everyone who reads an embodiment can see the file. Its content
         counts where a stage simulates the body: there the file is an input of the run. Changes to it that are not
-        asked for do not count either, so that a body keeps its digest when a version brings new ones; nor does a delay
-        of zero, nor what only tasks are about.
+        asked for do not count either, so that a body keeps its digest when a version brings new ones; nor does its
+        delay, which calibration measures and a bundle carries along, nor what only tasks are about.
         """
-        values = {k: v for k, v in to_mapping(self).items() if k not in ("object", "gripper", "second_hand")}
-        if not self.delay_s:
-            del values["delay_s"]
+        apart = ("object", "gripper", "second_hand", "delay_s")
+        values = {k: v for k, v in to_mapping(self).items() if k not in apart}
         new = Safety(self.safety.max_step)  # a limit that came with a later version counts once it is asked for
         values["safety"] = {k: v for k, v in values["safety"].items() if k in _FIRST_LIMITS or v != getattr(new, k)}
         values["mjcf"] = {k: v for k, v in values["mjcf"].items() if v or k in ("path", "package")}

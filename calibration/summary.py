@@ -1,0 +1,32 @@
+"""What a calibration found, beside its weights: the content of `summary.json`, which the report is made of."""
+
+from dataclasses import dataclass
+
+from calibration.learning_curve import LearningCurve
+from calibration.log_timing import LogTiming
+from calibration.prediction import Certainty
+
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of one calibration; errors in proprio's own units [m or rad], mean over the steps ahead.
+
+    Attributes:
+        transitions, episodes, held_out_episodes: used in all; fitted to; judged on.
+        adapter: the kind that was kept.
+        error_by_adapter: on the held-out episodes, of each kind that was tried.
+        timing: None where it was not measured.
+        curve: None where it was not asked for, or the log is too short.
+        certainty: whether the errors that the model expects are the ones that come.
+    """
+
+    transitions: int
+    episodes: int
+    held_out_episodes: int
+    adapter: str
+    error_by_adapter: dict[str, float]
+    timing: LogTiming | None
+    curve: LearningCurve | None
+    certainty: Certainty

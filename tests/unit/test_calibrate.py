@@ -1,0 +1,112 @@
+"""calibrate: the delay is measured, the better adapter kept, and what was found stands in the run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.adapter_fit import FitConfig
+from calibration.stages.calibrate import PATCH, CalibrateConfig, calibrate
+from calibration.summary import SUMMARY, Summary
+from robot_wm.contracts import files
+from robot_wm.contracts.config import from_mapping
+from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
+from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.run import open_run, read_run
+from robot_wm.data.lerobot_writer import LeRobotWriter
+from robot_wm.data.scales import Scales
+from robot_wm.models.adapter import AdapterConfig
+from robot_wm.models.dynamics import DynamicsConfig
+from robot_wm.models.encoder import EncoderConfig
+from robot_wm.models.world_model import WorldModel, WorldModelConfig
+from robot_wm.planning.controllable import load_controllable
+from robot_wm.planning.planner import PlannerConfig
+from robot_wm.training.checkpoint import save_world_model
+from robot_wm.training.loop import settle_normalization
+from sims import robots
+from sims.truth import Truth
+from sims.twin import Twin
+from tests.small_bodies import planar_arm
+
+DELAY_S, EPISODES, ROWS = 0.1, 8, 61
+TINY = WorldModelConfig(
+    EncoderConfig(size=32, channels=(8, 8, 8), blocks=1, keypoints=4, grid_channels=1), DynamicsConfig(32, 1), 3
+)
+SCALES = Scales(1.0, (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.1, 0.1, 0.1), 1.5)
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Embodiment:
+    return planar_arm(tmp_path_factory.mktemp("arm"), "joint_velocity")
+
+
+@pytest.fixture(scope="module")
+def log(arm: Embodiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Babbling of a twin whose commands are late."""
+    path, rng = tmp_path_factory.mktemp("log") / "dataset", np.random.default_rng(0)
+    with robots.load(arm) as simulation:
+        twin, command, names = (
+            Twin(simulation, truth=Truth(delay_s=DELAY_S)),
+            simulation.command,
+            simulation.proprio_names,
+        )
+        features = {
+            image_key("above"): Feature("video", (32, 48, 3), ("height", "width", "channels")),
+            STATE: Feature("float32", (len(names),), names),
+            ACTION: Feature("float32", (command.dim,), command.names),
+        }
+        with LeRobotWriter(path, arm.control_rate_hz, features) as writer:
+            for episode in range(EPISODES):
+                simulation.reset(episode)
+                twin.reset()
+                frames, states, actions, wanted = [], [], [], np.zeros(command.dim)
+                for row in range(ROWS):
+                    if row % 5 == 0:
+                        home = simulation.proprio()[: command.dim]
+                        wanted = np.clip(rng.uniform(-1.5, 1.5, command.dim) - 1.5 * home, -2, 2)
+                    seen = twin.read()
+                    frames.append(seen.frame_YXC)
+                    states.append(seen.proprio_P)
+                    actions.append(twin.write(wanted))
+                columns = {STATE: np.asarray(states, np.float32), ACTION: np.asarray(actions, np.float32)}
+                writer.add_episode(columns, {image_key("above"): np.stack(frames)}, "babble")
+        twin.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, film: Callable) -> Path:
+    """A pretrain run with random weights."""
+    torch.manual_seed(0)
+    world = WorldModel(TINY)
+    settle_normalization(world.encoder, [torch.from_numpy(film(32, 32, 32))])
+    with open_run(tmp_path_factory.mktemp("model"), "pretrain", "tiny", {"seed": 0}) as run:
+        run.finish(save_world_model(run.path, world, SCALES, 0.2))
+    return run.path
+
+
+def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
+    arm: Embodiment, log: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CalibrateConfig(
+        arm, str(model), str(log), adapter=AdapterConfig(16, 4, "auto"), fit=FitConfig(steps=60, batch=32),
+        curve_steps=10, validation=0.25, cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
+    )  # fmt: skip
+    run = calibrate(config)
+    said = capsys.readouterr().err
+    manifest = read_run(run, "calibrate")
+    assert manifest.metrics["delay_s"] == pytest.approx(DELAY_S, abs=0.012)
+    assert "delay_s: 0." in said and (run / PATCH).read_text().startswith("delay_s: 0.")
+    found = from_mapping(Summary, files.read_json(run / SUMMARY))
+    assert set(found.error_by_adapter) == {"learned", "kinematic"}
+    assert found.adapter == min(found.error_by_adapter, key=lambda kind: found.error_by_adapter[kind])
+    assert found.curve is not None and list(found.curve.transitions) == sorted(found.curve.transitions)
+    assert 0 < found.curve.forecasts[0].low <= found.curve.forecasts[0].error <= found.curve.forecasts[0].high
+    assert 0 < found.certainty.correction < 100
+
+    body = load_controllable(run, PlannerConfig(candidates=16, iterations=1))
+    assert body.embodiment.delay_s == manifest.metrics["delay_s"]
+    assert body.embodiment.digest() == arm.digest(), "a measured delay makes no other body"
+    assert calibrate(config) == run
