@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from calibration.adapter_fit import FitConfig
+from calibration.head_fit import HeadFitConfig
 from calibration.stages.calibrate import PATCH, CalibrateConfig, calibrate
 from calibration.summary import SUMMARY, Summary
 from robot_wm.contracts import files
@@ -92,7 +93,8 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
 ) -> None:
     config = CalibrateConfig(
         arm, str(model), str(log), adapter=AdapterConfig(16, 4, "auto"), fit=FitConfig(steps=60, batch=32),
-        curve_steps=10, validation=0.25, cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
+        head=HeadFitConfig(steps=0), curve_steps=10, validation=0.25,
+        cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
     )  # fmt: skip
     run = calibrate(config)
     said = capsys.readouterr().err
