@@ -105,6 +105,10 @@ class Panel:
         if latencies:
             step_ms = 1000 * self._safety.step_s
             yield "decision", " / ".join(f"{v:.0f}" for v in latencies.values()) + f" ms (p50/95/99 of {step_ms:.0f})"
+            if self._safety.expectations is not None:
+                found = self._safety.expectations
+                yield "image", f"{found.surprise:.2f} × the farthest that calibration saw"
+                yield "last step", f"{found.miss:.2f} × calibration's worst miss"
             yield "cost", f"{self._costs[-1]:.3g}, at first {self._costs[0]:.3g}"
         counts = self._guards + self._safety.counts
         yield "guards", ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none has stepped in"

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.export.graphs import OPSET, export_graph
@@ -22,6 +23,7 @@ from robot_wm.contracts.bundle import (
     read_bundle,
 )
 from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.familiar import Familiar
 from robot_wm.planning.controllable import Controllable
 from robot_wm.planning.slope import traced_slope
 
@@ -35,6 +37,7 @@ def export_bundle(
     tolerance: float = TOLERANCE,
     seed: int = 0,
     joints: Joints | None = None,
+    familiar: Familiar | None = None,
 ) -> Bundle:
     """Export encoder and planner, compare them with PyTorch, and only then let the bundle appear at `path`.
 
@@ -45,6 +48,7 @@ def export_bundle(
         tolerance: largest absolute difference of any output, through a whole plan with the same noise.
         seed: of the noise.
         joints: what the MJCF says of the commanded joints, for other projects' runners.
+        familiar: what the calibration log looked like, for the runtime's guards.
 
     Raises:
         UserError: a module that does not export without control flow, recorded inputs of another body, or a
@@ -67,7 +71,7 @@ def export_bundle(
         parity = measure(encoder, planner, building, spec, recorded, seed, controllable.one_shot)
         check_parity(parity, tolerance)
         hashes = {path.name: files.sha256(path) for path in sorted(building.iterdir())}
-        values = config.to_mapping(spec) | {"files": hashes, "parity": parity}
+        values = config.to_mapping(replace(spec, familiar=familiar)) | {"files": hashes, "parity": parity}
         files.write_json(building / SPEC_FILE, values)
         publish(building, path)
     except BaseException:

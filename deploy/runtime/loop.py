@@ -140,7 +140,7 @@ def run_loop(
                     on_step(tick)
                 flight.missed(clock.wait())
         except BaseException:
-            interrupt.ignore()
+            interrupt.stopping()
             stop(robot, safety)
             raise
     late = sum(latency > safety.step_s for latency in latencies_s)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.runtime.controller import Plan
+from deploy.runtime.familiar import Expectations
 from deploy.runtime.limits import ACCELERATION, JERK, LIMIT, RATE, Limits
 from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.errors import UserError
@@ -21,6 +22,8 @@ BAD_COMMAND = "bad_command"  # NaN or infinite
 STALE_PROPRIO = "stale_proprio"  # older than max_proprio_age_s
 FROZEN_IMAGE = "frozen_image"  # not one pixel differs while the robot is told to move, though frames claim to be new
 OUT_OF_BOUNDS = "out_of_bounds"  # an entry of proprio is, or would come to rest, outside its bounds
+UNFAMILIAR_IMAGE = "unfamiliar_image"  # further from the calibration log's images than max_surprise
+UNEXPECTED_OUTCOME = "unexpected_outcome"  # a model step ended further from what the log makes expect: blocked, broken
 PLANNER_STALL = "planner_stall"  # no answer for max_stall_s
 PLANNER_ERROR = "planner_error"  # an exception instead of a plan
 
@@ -28,6 +31,7 @@ PLANNER_ERROR = "planner_error"  # an exception instead of a plan
 INTERVENTIONS = (
     STALE_FRAME, UNCHANGED_FRAME, BAD_PROPRIO, BAD_PLAN, OVERRUN, BAD_COMMAND, LIMIT, RATE,
     STALE_PROPRIO, FROZEN_IMAGE, OUT_OF_BOUNDS, PLANNER_STALL, PLANNER_ERROR, ACCELERATION, JERK,
+    UNFAMILIAR_IMAGE, UNEXPECTED_OUTCOME,
 )  # fmt: skip
 
 _MOVING = 0.05  # share of the full speed above which a picture should change
@@ -43,6 +47,7 @@ class Safety:
     Attributes:
         counts: control ticks on which each guard stepped in, by name.
         limits: the bounds of commands, and what was sent last.
+        expectations: the comparison with the calibration log; None where the bundle does not tell of it.
         period_s: one control tick [s].
         step_s: one model step [s].
     """
@@ -52,12 +57,15 @@ class Safety:
 
         Args:
             spec: of the controller.
-            sees: whether the controller looks at pictures; for one that does not, none is judged.
+            sees: whether the controller looks at what is observed; for one that does not, only limits, proprio's
+                bounds and the times of frames are judged.
 
         Raises:
             UserError: bounds on something that is not in the controller's proprio, or limits too tight to brake.
         """
         self._settings, self._sees = spec.safety, sees
+        known = spec.familiar if sees else None
+        self.expectations = None if known is None else Expectations(known, spec.command.frame_skip)
         self.limits = Limits(spec.command, spec.safety)
         self.period_s = 1 / spec.command.control_rate_hz
         self.step_s = spec.command.frame_skip * self.period_s
@@ -75,6 +83,8 @@ class Safety:
         self.counts = Counter()
         self._planned_frame_s = -np.inf
         self._overruns = 0
+        if self.expectations:
+            self.expectations.forget()
         self._picture: NDArray[np.uint8] | None = None
         self._frozen_s = 0.0
         self._place: NDArray[np.float64] | None = None
@@ -103,6 +113,9 @@ class Safety:
             return self.count(STALE_PROPRIO)
         if self._is_frozen(observation.frame_YXC):
             return self.count(FROZEN_IMAGE)
+        if self.expectations and self.expectations.reach(observation.proprio_P) > settings.max_unexpected:
+            self.expectations.forget()  # the robot is stopped: what comes next is judged anew
+            return self.count(UNEXPECTED_OUTCOME)
         if planning:
             # A clock that was set back would otherwise leave every later frame "old" for good.
             went_back = self._planned_frame_s > observation.time_s + settings.max_frame_age_s
@@ -121,6 +134,8 @@ class Safety:
         self._overruns = self._overruns + 1 if elapsed_s > self.step_s else 0
         if not plan.is_finite:
             return self.count(BAD_PLAN)
+        if self.expectations and self.expectations.look(plan.latent_D) > self._settings.max_surprise:
+            return self.count(UNFAMILIAR_IMAGE)
         return self.count(OVERRUN) if self._overruns >= max(1, self._settings.max_overruns) else None
 
     def check_waiting(self, waited_s: float) -> str | None:
@@ -152,10 +167,14 @@ class Safety:
     def sent(self, command_U: NDArray[np.float64]) -> None:
         """What was really sent in this tick."""
         self.limits.sent(command_U)
+        if self.expectations:
+            self.expectations.sent(self.limits.in_force_U)
 
     def paused(self) -> None:
         """Control ticks went by without a command: a position came to rest, a velocity stayed in force."""
         self.limits.reset(self.limits.in_force_U)
+        if self.expectations:
+            self.expectations.forget()
 
     def count(self, name: str) -> str:
         """Count one intervention; returns its name."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.export import familiarity
 from deploy.export.export import TOLERANCE, export_bundle
 from deploy.export.gate import FEWEST_PAIRS, MOST_PAIRS, closed_loop
 from deploy.export.metadata import Joints, read_joints
@@ -78,11 +79,14 @@ def export(config: ExportConfig) -> Path:
         controllable = load_controllable(calibration, config.planner, config.ahead)
         recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
         console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
+        familiar = familiarity.measure(controllable, log, config.seed)
+        if familiar is None:
+            console.say(f"export: {log} is too short to know unfamiliar images by; the runtime takes any")
         with tempfile.TemporaryDirectory(dir=run.path, prefix=".fp32.") as folder:
             where = (run.path if config.precision == "fp32" else Path(folder)) / "bundle"
             bundle = export_bundle(
                 controllable, recorded, where, config.parity_tolerance, config.seed,
-                joints=_joints(controllable.embodiment),
+                joints=_joints(controllable.embodiment), familiar=familiar,
             )  # fmt: skip
             _show(bundle, config.parity_tolerance)
             parity = bundle.spec.parity

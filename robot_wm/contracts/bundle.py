@@ -7,6 +7,7 @@ from typing import Literal
 from robot_wm.contracts import config, files, limits
 from robot_wm.contracts.embodiment import LONGEST_DELAY_S, CommandSpace, Safety
 from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.familiar import Familiar
 
 SCHEMA = 2
 _READ = (1, 2)  # bundles of schema 1 have no `target` among their inputs, and no head
@@ -41,6 +42,7 @@ class ControllerSpec:
         latent_dim, history: D and T.
         horizon, candidates, iterations: H, N and I.
         delay_s: of the body, from a command to the first frame that shows its effect.
+        familiar: what the calibration log looked like, so that the runtime notices what it did not; None: unknown.
         ahead: S, the model steps that plan.onnx predicts from `pending` before its search starts.
         opset: of both graphs.
         files: SHA-256 of each graph.
@@ -73,6 +75,7 @@ class ControllerSpec:
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     closed_loop: dict[str, float] = field(default_factory=dict)
     delay_s: float = 0.0
+    familiar: Familiar | None = None
 
     def __post_init__(self) -> None:
         if self.ahead < 0:
@@ -91,6 +94,9 @@ class ControllerSpec:
         limits.refuse_over(f"{SPEC_FILE}: iterations x candidates x horizon x commands", noise, limits.TENSOR_VALUES)
         history = self.history * self.latent_dim
         limits.refuse_over(f"{SPEC_FILE}: history x latent_dim", history, limits.TENSOR_VALUES)
+        if self.familiar is not None:
+            size = self.command.frame_skip * self.command.dim
+            self.familiar.check(self.latent_dim, len(self.proprio), size)
 
 
 @dataclass(frozen=True)

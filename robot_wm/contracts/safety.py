@@ -16,6 +16,8 @@ ANSWERS: dict[str, Answer] = {
     "overrun": "hold",
     "stale_proprio": "hold",
     "frozen_image": "hold",
+    "unfamiliar_image": "hold",
+    "unexpected_outcome": "hold",
     "out_of_bounds": "slow_stop",
     "planner_stall": "slow_stop",
     "planner_error": "slow_stop",
@@ -43,6 +45,8 @@ class Safety:
             frozen, whatever its time says.
         bounds: proprio entries that must stay in [low, high], by name: a joint's position, or the end effector's for a
             box that it works in. Where the entry would come to rest if the robot braked now has to be inside as well.
+        max_surprise: an image that is so many times further from the calibration log's than the farthest of its own.
+        max_unexpected: a model step that misses what the log makes expect by so many times the log's largest miss.
         max_stall_s: a planner that gives no answer for longer has stalled.
         answers: what a guard does, by its name: hold (brake, go on when all is well), slow_stop (brake and end), park
             (brake, go back slowly to where the flight began, end; positions only) or torque_off (brake, end, release).
@@ -57,6 +61,8 @@ class Safety:
     max_proprio_age_s: float = 0.2
     max_frozen_s: float = 1.0
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    max_surprise: float = 2.0
+    max_unexpected: float = 3.5
     max_stall_s: float = 2.0
     answers: dict[str, Answer] = field(default_factory=dict)
 
@@ -67,6 +73,8 @@ class Safety:
             "max_proprio_age_s",
             "max_frozen_s",
             "max_stall_s",
+            "max_surprise",
+            "max_unexpected",
         ):
             _require(name, getattr(self, name), getattr(self, name) > 0, "It must be positive")
         for name in ("max_acceleration", "max_jerk"):

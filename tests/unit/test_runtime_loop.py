@@ -178,6 +178,22 @@ def test_both_signals_end_the_tick_and_leave_the_robot_at_rest(
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_signal_at_the_very_end_or_while_an_error_is_under_way_is_not_lost(
+    controller: Controller, fails: bool
+) -> None:
+    robot = ListRobot()
+
+    def interrupt(tick: Tick) -> None:
+        if tick.index == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+            if fails:
+                raise ConnectionError("bus gone")
+
+    with pytest.raises(SystemExit):
+        run_loop(controller, robot, 5, Safety(controller.spec), on_step=interrupt)
+
+
 class Releasing(ListRobot):
     released = False
 

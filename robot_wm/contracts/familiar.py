@@ -1,0 +1,61 @@
+"""What a body's calibration log looked like, in numbers small enough for controller.json."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robot_wm.contracts.errors import UserError
+
+_MOST_VALUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """Statistics of a calibration log, against which a running robot is compared.
+
+    An image is as far from the log as its latent is: along `directions` in units of the log's own spread, and off them
+    in units of `rest`. A model step ends as far from expectation as proprio is from what a linear fit of the log makes
+    of the commands of this model step and the one before.
+
+    Attributes:
+        mean: of the log's latents, (D,).
+        directions: (R, D); each scaled so that the log's spread along it is 1.
+        rest: spread of what the directions leave, per entry.
+        farthest: largest distance of an image in a part of the log that the others know nothing of.
+        step: (P, 2 · K · U + P + 1): change of proprio over a model step from the commands of two steps, oldest first,
+            proprio at its start, and 1.
+        worst: largest error of each entry of that, (P,), in a part of the log that the fit knows nothing of.
+    """
+
+    mean: tuple[float, ...]
+    directions: tuple[tuple[float, ...], ...]
+    rest: float
+    farthest: float
+    step: tuple[tuple[float, ...], ...]
+    worst: tuple[float, ...]
+
+    def check(self, latent_dim: int, num_proprio: int, chunk_size: int) -> None:
+        """Raise UserError unless everything has the shape that belongs to such a controller, and spreads are positive.
+
+        Args:
+            latent_dim: D.
+            num_proprio: P.
+            chunk_size: K · U.
+        """
+        rows = {
+            "mean": ((self.mean,), latent_dim),
+            "directions": (self.directions, latent_dim),
+            "step": (self.step, 2 * chunk_size + num_proprio + 1),
+            "worst": ((self.worst,), num_proprio),
+        }
+        for name, (found, length) in rows.items():
+            lengths = sorted({len(row) for row in found})
+            if lengths != [length] or len(found) * length > _MOST_VALUES:
+                raise UserError(f"bundle: familiar.{name} has rows of {lengths} values", f"It takes {length}")
+        if len(self.step) != num_proprio:
+            raise UserError(f"bundle: familiar.step has {len(self.step)} rows", f"It takes {num_proprio}")
+        for name, values in (("rest", (self.rest,)), ("farthest", (self.farthest,)), ("worst", self.worst)):
+            if not all(np.isfinite(value) and value > 0 for value in values):
+                raise UserError(f"bundle: familiar.{name} is {values}", "It must be positive; export again")
+        if any(not np.any(row) for row in self.directions):
+            raise UserError("bundle: a row of familiar.directions is zero", "Export again")

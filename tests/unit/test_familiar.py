@@ -1,0 +1,115 @@
+"""What calibration never saw is noticed in flight: another picture, and a body that does not do what it did."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deploy.runtime.controller import Plan
+from deploy.runtime.familiar import Expectations
+from deploy.runtime.safety import UNEXPECTED_OUTCOME, UNFAMILIAR_IMAGE, Safety
+from robot_wm.contracts import config
+from robot_wm.contracts.bundle import ControllerSpec
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.familiar import Familiar
+from robot_wm.contracts.robot import Observation
+from tests.handmade_bundle import colour, make_spec
+
+# Two commands, four ticks per step, four entries of proprio: positions move with the commands of the step itself.
+_MOVES = np.zeros((4, 2 * 8 + 4 + 1))
+_MOVES[0, 8:16:2] = _MOVES[1, 9:16:2] = 0.05
+FAMILIAR = Familiar(
+    mean=(0.5, 0.0, 0.0),
+    directions=((10.0, 0.0, 0.0),),
+    rest=0.1,
+    farthest=2.0,
+    step=tuple(tuple(row) for row in _MOVES.tolist()),
+    worst=(0.02, 0.02, 1.0, 1.0),
+)
+
+
+def test_distance_counts_in_the_spread_of_the_log() -> None:
+    found = Expectations(FAMILIAR, 4)
+    assert found.look(np.array([0.5, 0, 0], np.float32)) == 0
+    assert found.look(np.array([0.9, 0, 0], np.float32)) == pytest.approx(4 / np.sqrt(2) / 2)
+    assert found.look(np.array([0.5, 0.4, 0], np.float32)) == pytest.approx(4 / np.sqrt(2) / np.sqrt(2) / 2)
+
+
+def test_a_step_that_does_what_the_log_did_misses_nothing_and_a_blocked_one_does() -> None:
+    found, place = Expectations(FAMILIAR, 4), 0.0
+    misses = []
+    for tick in range(24):
+        misses.append(found.reach(np.array([place, 0, 0, 0], np.float32)))
+        found.sent(np.array([1.0, 0.0]))
+        place += 0.05 if tick < 16 else 0.0  # then it is blocked
+    assert misses[:8] == [0.0] * 8, "two steps have to go by first"
+    assert max(misses[8:17]) < 1e-4
+    assert misses[20] == pytest.approx(0.2 / 0.02, rel=1e-4), "4 ticks of 0.05"
+
+
+def known(**limits: Any) -> ControllerSpec:
+    spec = make_spec(familiar=FAMILIAR)
+    return replace(spec, safety=replace(spec.safety, **limits))
+
+
+def test_guards_answer_and_go_on() -> None:
+    safety = Safety(known(max_unexpected=5.0))
+    found, place = [], 0.0
+    for tick in range(24):
+        seen = Observation(colour(0, tick / 24, 0), np.array([place, 0, 0, 0], np.float32), tick / 20)
+        found.append(safety.check_observation(seen, tick / 20, False))
+        safety.sent(np.array([1.0, 0.0]))
+        place += 0.05 if tick < 16 else 0.0
+    assert found.count(UNEXPECTED_OUTCOME) == 1, "then it stands still, and is judged anew"
+    assert found[19] == UNEXPECTED_OUTCOME
+    plan = Plan(np.zeros((4, 2)), 0.0, 0.0, 0.0, 0.0, np.array([0.9, 0, 0], np.float32))
+    assert safety.check_plan(plan, 0.0) is None
+    assert safety.check_plan(replace(plan, latent_D=np.array([1.5, 0, 0], np.float32)), 0.0) == UNFAMILIAR_IMAGE
+
+
+def test_fits_of_a_log_expect_what_it_did_and_no_more() -> None:
+    from deploy.export.familiarity import fit_images, fit_steps  # needs torch; what runs on a robot does not
+
+    rng = np.random.default_rng(0)
+    inputs = np.hstack([rng.normal(size=(400, 6)), np.ones((400, 1))])
+    truth = rng.normal(size=(2, 7))
+    seen = np.arange(400) < 300
+    step, worst = fit_steps(inputs, inputs @ truth.T + 0.01 * rng.uniform(-1, 1, (400, 2)), seen)
+    assert step == pytest.approx(truth, abs=0.02)
+    assert worst == pytest.approx([0.01, 0.01], abs=0.02)
+    latents = rng.normal(size=(400, 3)) @ np.diag([1.0, 0.3, 0.0]) + 5
+    found = fit_images(latents, seen)
+    known = replace(FAMILIAR, mean=tuple(found.mean), rest=found.rest, farthest=found.farthest,
+                    directions=tuple(tuple(row) for row in found.directions))  # fmt: skip
+    distances = [Expectations(known, 4).look(z) for z in latents[~seen]]
+    assert max(distances) == pytest.approx(1.0), "the same distance on both sides"
+    assert Expectations(known, 4).look(latents[0] + np.array([0, 0, 1.0])) > 5, "off everything that was seen"
+
+
+def test_who_does_not_look_is_not_judged_and_old_bundles_fly() -> None:
+    assert Safety(known(), sees=False).expectations is None
+    assert Safety(make_spec()).expectations is None
+
+
+def test_the_bundle_carries_it() -> None:
+    values = config.to_mapping(known())
+    assert config.from_mapping(ControllerSpec, values, "controller.json") == known()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mean": (0.5, 0.0)}, "familiar.mean has rows of [2] values. It takes 3"),
+        ({"directions": ((1.0, 0.0, 0.0), (1.0,))}, "familiar.directions has rows of [1, 3] values"),
+        ({"directions": ((0.0, 0.0, 0.0),)}, "a row of familiar.directions is zero"),
+        ({"step": FAMILIAR.step[:3]}, "familiar.step has 3 rows. It takes 4"),
+        ({"worst": (0.1, 0.1, 0.0, 0.1)}, "familiar.worst is (0.1, 0.1, 0.0, 0.1)"),
+        ({"rest": -1.0}, "familiar.rest is (-1.0,). It must be positive"),
+        ({"farthest": float("nan")}, "familiar.farthest is (nan,)"),
+    ],
+)
+def test_statistics_that_make_no_sense_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_spec(familiar=replace(FAMILIAR, **changes))
+    assert words in str(caught.value)
