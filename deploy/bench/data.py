@@ -124,11 +124,14 @@ def _loading_rows(size: int, rates: dict[str, list[float]], other: peer.Found | 
 
 def _building_rows(name: str, rates: dict[str, list[float]]) -> list[Row]:
     shares = {k: [a / b for a, b in zip(v, rates["decode"], strict=True)] for k, v in rates.items()}
+    to_rgb = [a / b for a, b in zip(rates["cache"], rates["decode to RGB"], strict=True)]
     decode = median(rates["decode"])[0]
     return [
         _row(f"cache from {name}: bare decoding", rates["decode"], "frames/s"),
         _row(f"cache from {name}: building", rates["cache"], "frames/s", reference=decode),
+        _row(f"cache from {name}: bare decoding to RGB", rates["decode to RGB"], "frames/s"),
         _row(f"cache from {name}: building, share of bare decoding", shares["cache"], target=_BUILD),
+        _row(f"cache from {name}: building, share of bare decoding to RGB", to_rgb),
         _row(f"cache from {name}: building with flow, share of bare decoding", shares["cache with flow"]),
     ]
 

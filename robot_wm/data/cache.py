@@ -70,7 +70,7 @@ def obtain(
     Args:
         target: the folder.
         plan: what it shall hold; must follow from the name of the folder alone.
-        fill: writes consecutive parts into the slices of all arrays (name → rows of these parts); runs in threads.
+        fill: writes consecutive parts into arrays of zeros (name → rows of these parts); runs in threads.
         workers: threads.
         title: shown beside the progress bar.
         groups_P: a number for each part; neighbours of the same number are filled in one call. None: each alone.
@@ -105,8 +105,13 @@ def _build(folder: Path, plan: Plan, fill: Fill, workers: int, title: str, group
     missing = np.flatnonzero(~digests_P32.any(axis=1)).tolist()
 
     def work(parts: list[int]) -> list[bytes]:
-        fill(_slices(arrays, plan, parts[0], parts[-1]), parts)
-        return [_digest(_slices(arrays, plan, part, part)) for part in parts]
+        first, end = plan.starts[parts[0]], plan.starts[parts[-1] + 1]
+        made = {name: np.zeros((end - first, *shape[1:]), dtype) for name, (shape, dtype) in plan.layout.items()}
+        fill(made, parts)
+        for name, path in _paths(folder, plan).items():
+            _write(path, made[name], arrays[name].offset + int(first) * made[name][:1].nbytes)
+        spans = [slice(plan.starts[part] - first, plan.starts[part + 1] - first) for part in parts]
+        return [_digest({name: rows[span] for name, rows in made.items()}) for span in spans]
 
     saved_s = time.monotonic()
     with (
@@ -175,6 +180,15 @@ def _allocate(folder: Path, plan: Plan) -> tuple[dict[str, np.memmap], bool]:
     for path in paths.values():
         _reserve(path)
     return arrays, False
+
+
+def _write(path: Path, rows: NDArray[Any], offset: int) -> None:
+    """Into the middle of a file: mapped memory would be fetched page by page before it is written over."""
+    left = np.ascontiguousarray(rows).data.cast("B") if rows.nbytes else memoryview(b"")
+    with path.open("r+b", buffering=0) as file:
+        file.seek(offset)
+        while left:
+            left = left[file.write(left) :]
 
 
 def _reserve(path: Path) -> None:

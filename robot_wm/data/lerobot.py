@@ -152,16 +152,22 @@ class LeRobotDataset:
         rows: Sequence[NDArray[np.integer]],
         camera: str | None = None,
         size: tuple[int, int] | None = None,
+        out_NYXC: NDArray[np.uint8] | None = None,
     ) -> list[NDArray[np.uint8]]:
         """`frames_at` of several episodes; those that follow each other in one video are decoded in one pass.
 
         Finding the way into a video takes as long as decoding a hundred small frames, and grows with the video.
+
+        Args:
+            episodes, rows, camera, size: as for `frames_at`.
+            out_NYXC: where the frames of all of them are put, one after the other, if it is given.
         """
         key = self._camera(camera)
         if not _is_mp4(self.info.features[key]):
-            return [
-                self.frames_at(episode, wanted, camera, size) for episode, wanted in zip(episodes, rows, strict=True)
-            ]
+            images = [self.frames_at(e, wanted, camera, size) for e, wanted in zip(episodes, rows, strict=True)]
+            if out_NYXC is not None:
+                np.concatenate(images, out=out_NYXC)
+            return images
         runs: list[tuple[str, list[NDArray[np.float64]]]] = []
         for episode, wanted in zip(episodes, rows, strict=True):
             place = self._episodes[episode].videos[key]
@@ -172,7 +178,9 @@ class LeRobotDataset:
                 runs.append((place.file, [times_s]))
         frames: list[NDArray[np.uint8]] = []
         for file, parts in runs:
-            decoded = video.decode_at(confined(self.path, file), np.concatenate(parts), size)
+            done = sum(map(len, frames))
+            there = None if out_NYXC is None else out_NYXC[done : done + sum(map(len, parts))]
+            decoded = video.decode_at(confined(self.path, file), np.concatenate(parts), size, there)
             frames += np.split(decoded, np.cumsum([len(part) for part in parts])[:-1])
         return frames
 

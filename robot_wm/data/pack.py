@@ -203,11 +203,10 @@ def _fill(
     rows = [grid.rows(own.episode_length(episode)) for episode in episodes]
     first = 0
     for episode, kept, frames_TYXC in zip(
-        episodes, rows, own.frames_of(episodes, rows, camera, (spec.size, spec.size)), strict=True
+        episodes, rows, own.frames_of(episodes, rows, camera, (spec.size, spec.size), place["frames"]), strict=True
     ):
         part = {name: array[first : first + len(kept)] for name, array in place.items()}
         first += len(kept)
-        part["frames"][:] = frames_TYXC
         if spec.flow_cells:
             pooled_T, moments_T4 = motion(frames_TYXC, spec.flow_cells)
             part["flow"][:-1], part["flow"][-1] = pooled_T, 0

@@ -120,6 +120,17 @@ class Frame:
         image_YXC = np.rot90(np.asarray(converted, dtype=np.uint8), round(self._decoded.rotation / 90))
         return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
 
+    def fill(self, out_YXC: NDArray[np.uint8]) -> None:
+        """The same into an array, scaled to its size; what needs neither turning nor scaling is copied once."""
+        decoded, size = self._decoded, out_YXC.shape[:2]
+        small = decoded.height * decoded.width < _SMALL_PX
+        if not small or (decoded.height, decoded.width) != size or decoded.rotation:
+            out_YXC[:] = self.rgb((size[0], size[1]))
+            return
+        plane: Any = self._converter.reformat(decoded, format="rgb24", threads=1).planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(size[0], plane.line_size)
+        out_YXC[:] = rows[:, : 3 * size[1]].reshape(out_YXC.shape)
+
 
 def stream(path: Path, start_s: float = 0.0, strict: bool = True) -> Generator[Frame]:
     """Frames in order of presentation, from the last keyframe at or before `start_s`.
@@ -132,6 +143,7 @@ def stream(path: Path, start_s: float = 0.0, strict: bool = True) -> Generator[F
     converter = VideoReformatter()  # shared: setting up a conversion costs 30 times one conversion at 64 px
     lost = False
     with _open(path) as (container, source):
+        ticks, per_s = source.time_base.as_integer_ratio()
         if start_s > 0:
             container.seek(int(start_s / source.time_base), stream=source)
         for packet in container.demux(source):
@@ -144,7 +156,7 @@ def stream(path: Path, start_s: float = 0.0, strict: bool = True) -> Generator[F
             for frame in decoded:
                 if frame.pts is None:
                     continue
-                time_s = float(frame.pts * source.time_base)
+                time_s = frame.pts * ticks / per_s
                 if strict and frame.is_corrupt:
                     raise UserError(f"{path} is damaged at {time_s:.4f} s", "Record or download it again")
                 yield Frame(time_s, bool(frame.key_frame), bool(frame.is_corrupt), lost, frame, converter)
@@ -173,32 +185,41 @@ def decode(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]
     return np.stack(frames)
 
 
-def decode_at(path: Path, times_s: NDArray[np.floating[Any]], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def decode_at(
+    path: Path,
+    times_s: NDArray[np.floating[Any]],
+    size: tuple[int, int] | None = None,
+    out_NYXC: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """The frames shown at the given times: (N, Y, X, 3) uint8 RGB.
 
     Args:
         path: the video.
         times_s: N ascending times on the video's own clock [s].
         size: (height, width) to scale to.
+        out_NYXC: where to put them, scaled to its size, and what is returned then.
 
     Raises:
         UserError: unreadable, or no frame lies within 1e-4 s of a time asked for (drift, or a video cut short).
     """
-    found: list[NDArray[np.uint8]] = []
-    nearest_s = -np.inf
+    found, nearest_s = 0, -np.inf
     with contextlib.closing(_stream_over(path, float(times_s[0]) - TOLERANCE_S)) as frames:
         for frame in frames:
-            wanted_s = float(times_s[len(found)])
+            wanted_s = float(times_s[found])
             if abs(frame.time_s - wanted_s) <= TOLERANCE_S:
-                found.append(frame.rgb(size))
-            if len(found) == len(times_s):
-                return np.stack(found)
+                if out_NYXC is None:
+                    first_YXC = frame.rgb(size)
+                    out_NYXC = np.empty((len(times_s), *first_YXC.shape), np.uint8)
+                frame.fill(out_NYXC[found])
+                found += 1
+            if found == len(times_s) and out_NYXC is not None:
+                return out_NYXC
             if abs(frame.time_s - wanted_s) < abs(nearest_s - wanted_s):
                 nearest_s = frame.time_s
             if frame.time_s > wanted_s + TOLERANCE_S:
                 break
     raise UserError(
-        f"{path} has no frame at {times_s[len(found)]:.4f} s (the nearest is at {nearest_s:.4f} s)",
+        f"{path} has no frame at {times_s[found]:.4f} s (the nearest is at {nearest_s:.4f} s)",
         "Video and timestamps drift apart or the video is cut short; record or convert the dataset again",
     )
 
@@ -302,7 +323,9 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
             limits.refuse_over(f"the number of pixels of a frame of {path}", _pixels(source), limits.PIXELS)
             source.codec_context.options = {"max_pixels": str(limits.PIXELS)}  # a frame may be larger than the header
             source.thread_type = "AUTO"
-            source.codec_context.thread_count = min(_DECODE_THREADS, os.cpu_count() or 1)
+            context = source.codec_context
+            small = context.width * context.height < _SMALL_PX
+            context.thread_count = 1 if small else min(_DECODE_THREADS, os.cpu_count() or 1)
             yield container, source
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         if getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):  # the machine's fault, not the video's
