@@ -1,14 +1,13 @@
-"""Video files to frames and back, by PyAV: every frame is chosen by its own timestamp, never by counting."""
+"""Video files to frames, by PyAV: every frame is chosen by its own timestamp, never by counting."""
 
 import contextlib
 import errno
-import io
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import av
 import cv2
@@ -16,20 +15,19 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from robot_wm.contracts import files, limits
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
+from robot_wm.data.encoder import SMALL_PX
+from robot_wm.data.encoder import Codec as Codec
+from robot_wm.data.encoder import Encoder as Encoder
+from robot_wm.data.encoder import encode as encode
+from robot_wm.data.encoder import pixel_format as pixel_format
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 TOLERANCE_S = 1e-4
 # Told by content, not by name: a playlist called film.mp4 would have FFmpeg open whatever files and hosts it lists.
 _CONTAINERS = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "file"}
-Codec = Literal["libx264", "libsvtav1"]
 _DECODE_THREADS = 4  # per file; several files are decoded at a time
-_SMALL_PX = 1 << 16  # below this, starting threads takes longer than converting
-_PRESETS: dict[Codec, str] = {"libx264": "veryfast", "libsvtav1": "10"}
-# x264's macroblock tree reads past the edges of small frames: the same frames gave other bytes once in fifty files. Two
-# frames per group leave it nothing to look ahead to anyway.
-_OPTIONS: dict[Codec, dict[str, str]] = {"libx264": {"x264-params": "mbtree=0"}, "libsvtav1": {}}
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Frame:
 
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The image (Y, X, 3), turned as the recording device meant it, scaled to (height, width)."""
-        threads = 1 if self._decoded.height * self._decoded.width < _SMALL_PX else 0
+        threads = 1 if self._decoded.height * self._decoded.width < SMALL_PX else 0
         converted = self._converter.reformat(self._decoded, format="rgb24", threads=threads).to_ndarray()
         image_YXC = np.rot90(np.asarray(converted, dtype=np.uint8), round(self._decoded.rotation / 90))
         return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
@@ -123,7 +121,7 @@ class Frame:
     def fill(self, out_YXC: NDArray[np.uint8]) -> None:
         """The same into an array, scaled to its size; what needs neither turning nor scaling is copied once."""
         decoded, size = self._decoded, out_YXC.shape[:2]
-        small = decoded.height * decoded.width < _SMALL_PX
+        small = decoded.height * decoded.width < SMALL_PX
         if not small or (decoded.height, decoded.width) != size or decoded.rotation:
             out_YXC[:] = self.rgb((size[0], size[1]))
             return
@@ -236,74 +234,6 @@ def _stream_over(path: Path, start_s: float) -> Generator[Frame]:
         yield from frames
 
 
-class Encoder:
-    """An mp4 that appears whole when the block ends, with a keyframe every second frame so that any is found quickly.
-
-    Even sizes are written as yuv420p, which every player shows. Odd sizes are kept exactly, as yuv444p.
-
-    Attributes:
-        num_frames: how many it holds so far.
-
-    Raises:
-        UserError: an odd size with AV1, whose encoder knows yuv420p only.
-    """
-
-    def __init__(self, path: Path, size: tuple[int, int], fps: float, codec: Codec = "libx264", crf: int = 18):
-        height, width = size
-        if pixel_format(height, width) != "yuv420p" and codec == "libsvtav1":
-            raise UserError(f"{path}: AV1 cannot hold the odd size {width} x {height}", "Use libx264 or an even size")
-        os.environ.setdefault("SVT_LOG", "1")  # errors only: the AV1 encoder writes its settings to the terminal
-        self.num_frames = 0
-        self._path, self._buffer = path, io.BytesIO()
-        self._rate = Fraction(fps).limit_denominator(1001)
-        self._tick_s = 1 / self._rate
-        self._container = av.open(self._buffer, "w", format="mp4")
-        small = height * width < _SMALL_PX
-        preset = (
-            "ultrafast" if small and codec == "libx264" else _PRESETS.get(codec, "medium")
-        )  # half the time, a third more bytes
-        options = {"preset": preset, "crf": str(crf), "g": "2", **_OPTIONS.get(codec, {})}
-        try:
-            self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
-        except (av.error.FFmpegError, ValueError):
-            raise UserError(f"{codec} is not among the encoders of PyAV here", "Run pip install --upgrade av") from None
-        self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = pixel_format(height, width)
-        self._threads = 1 if small else 0  # starting a thread per core takes longer than the work
-        self._stream.codec_context.thread_count = self._threads
-        self._converter = VideoReformatter()
-
-    def add(self, frames_FYXC: NDArray[np.uint8]) -> None:
-        """Append frames (F, Y, X, 3), RGB."""
-        for image_YXC in frames_FYXC:
-            frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image_YXC), format="rgb24")
-            frame = self._converter.reformat(frame, format=self._stream.pix_fmt, threads=self._threads)
-            frame.pts, frame.time_base = self.num_frames, self._tick_s
-            self._container.mux(self._stream.encode(frame))
-            self.num_frames += 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        if kind is None:
-            files.write_atomic(self._path, self._buffer.getvalue())
-
-
-def encode(path: Path, frames_FYXC: NDArray[np.uint8], fps: float, codec: Codec = "libx264", crf: int = 18) -> None:
-    """Write frames (F, Y, X, 3) as an mp4, whole or not at all; see Encoder."""
-    with Encoder(path, frames_FYXC.shape[1:3], fps, codec, crf) as clip:
-        clip.add(frames_FYXC)
-
-
-def pixel_format(height: int, width: int) -> str:
-    """How frames of this size are stored by `encode`."""
-    return "yuv444p" if height % 2 or width % 2 else "yuv420p"
-
-
 def _pixels(source: Any) -> int:
     return int(source.codec_context.width or 0) * int(source.codec_context.height or 0)
 
@@ -324,7 +254,7 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
             source.codec_context.options = {"max_pixels": str(limits.PIXELS)}  # a frame may be larger than the header
             source.thread_type = "AUTO"
             context = source.codec_context
-            small = context.width * context.height < _SMALL_PX
+            small = context.width * context.height < SMALL_PX
             context.thread_count = 1 if small else min(_DECODE_THREADS, os.cpu_count() or 1)
             yield container, source
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
