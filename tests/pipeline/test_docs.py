@@ -144,12 +144,12 @@ def test_python_that_stands_alone_runs(reader: Path, capsys: pytest.CaptureFixtu
     [sampler] = [b for b in blocks(PAGES["docs/howto/planner.md"]) if b.title == "my_sampler.py"]
     (reader / "my_sampler.py").write_text(sampler.text)
     script = (
-        "import torch; from my_sampler import Softmax; s = Softmax(); torch.manual_seed(0)\n"
-        "mean, std = torch.zeros(1, 2, 3), torch.full((1, 2, 3), 0.6)\n"
+        "import torch; from my_sampler import Belief, Softmax; s = Softmax(); torch.manual_seed(0)\n"
+        "belief = Belief(torch.zeros(1, 2, 3), torch.full((1, 2, 3), 0.6), torch.zeros(1, 1, 2, 3))\n"
         "for _ in range(12):\n"
-        "    plans = s.sample(mean, std, torch.randn(1, 64, 2, 3))\n"
-        "    mean, std = s.update(plans, (plans - 0.5).square().mean((2, 3)))\n"
-        "print(float((mean - 0.5).abs().max()))\n"
+        "    plans = s.sample(belief, torch.randn(1, 64, 2, 3))\n"
+        "    belief = s.update(belief, plans, (plans - 0.5).square().mean((2, 3)), None)\n"
+        "print(float((belief.mean_BHU - 0.5).abs().max()))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True, cwd=reader,
