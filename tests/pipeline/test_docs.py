@@ -19,6 +19,7 @@ from robot_wm.contracts.config import from_mapping
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import video
 from tests.documentation import REPOSITORY, Line, blocks, commands, pages
+from tests.tiny_pretrained import write_tiny_pretrained
 
 PAGES = {page.relative_to(REPOSITORY).as_posix(): page for page in pages()}
 WITH_COMMANDS = [name for name, page in PAGES.items() if any(True for b in blocks(page) for _ in commands(b, {}))]
@@ -28,7 +29,7 @@ OWN = ("my_arm", "heron")  # bodies that the pages let their reader make
 TINY = {  # what makes a command quick and its result worthless
     "record": ("workers=1",),
     "calibrate": ("fit.steps=200", "fit.batch=16", "validation=0.25", "transitions=60"),
-    "export": ("planner.horizon=2", "planner.candidates=24", "planner.iterations=2"),
+    "export": ("planner.horizon=1", "planner.candidates=8", "planner.iterations=1", "planner.sampler.elites=2"),
     "run": ("episodes=1",),
     "evaluate": ("goals=2", "references=[random,hold]"),
     "view": ("episodes=1",),
@@ -192,6 +193,8 @@ def test_marked_commands_run_in_order(
         assert cli.main(["record", "episodes=4", "frames_per_episode=12", "workers=1", "-q"]) == 0
         (reader / "path/to").mkdir(parents=True)
         (reader / "path/to/dataset").symlink_to((reader / capsys.readouterr().out.strip() / "dataset").resolve())
+    tiny = str(write_tiny_pretrained(reader / "tiny"))
+    monkeypatch.setitem(TINY, "calibrate", (*TINY["calibrate"], f"model={tiny}"))
     known: dict[str, str] = {}
     for block in blocks(PAGES[page]):
         if block.title:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_pretrained import write_tiny_pretrained
+
 TINY = """
 RECORD = ["transitions=60", "transitions_per_episode=15", "workers=1"]
-CALIBRATE = ["transitions=60", "validation=0.25", "fit.steps=150", "fit.batch=16"]
-EXPORT = ["planner.horizon=2", "planner.candidates=24", "planner.iterations=2"]
+CALIBRATE = ["transitions=60", "validation=0.25", "fit.steps=300", "fit.batch=16", "model={model}"]
+EXPORT = ["planner.horizon=1", "planner.candidates=8", "planner.iterations=1", "planner.sampler.elites=2"]
 EPISODES = 1
 """
 
@@ -37,8 +39,9 @@ def test_notebook_is_clean_and_says_what_it_does(repository: Path) -> None:
 
 @pytest.mark.slow
 def test_notebook_runs_in_order(repository: Path, tmp_path: Path) -> None:
+    tiny = TINY.format(model=write_tiny_pretrained(tmp_path / "tiny"))
     sources = [
-        TINY if c["metadata"].get("tags") == ["parameters"] else "".join(c["source"])
+        tiny if c["metadata"].get("tags") == ["parameters"] else "".join(c["source"])
         for c in cells(repository)
         if c["cell_type"] == "code"
     ]
