@@ -253,9 +253,8 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
             limits.refuse_over(f"the number of pixels of a frame of {path}", _pixels(source), limits.PIXELS)
             source.codec_context.options = {"max_pixels": str(limits.PIXELS)}  # a frame may be larger than the header
             source.thread_type = "AUTO"
-            context = source.codec_context
-            small = context.width * context.height < SMALL_PX
-            context.thread_count = 1 if small else min(_DECODE_THREADS, os.cpu_count() or 1)
+            threads = 1 if _pixels(source) < SMALL_PX else min(_DECODE_THREADS, os.cpu_count() or 1)
+            source.codec_context.thread_count = threads
             yield container, source
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         if getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):  # the machine's fault, not the video's

@@ -1,16 +1,17 @@
 """The cache of arrays: killed, damaged, or built by two at once, it ends whole and costs only what was lost."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robot_wm.data.cache import Plan, Stored, obtain
+from tests import children
 
 ROWS, PARTS = 4, 40
 PLAN = Plan(
@@ -62,26 +63,18 @@ def again(target: Path) -> tuple[bool, list[int]]:
     return whole(obtain(target, PLAN, count, 2, "test", np.arange(PARTS) // 3)), sorted(filled)
 
 
-@pytest.fixture
-def builder(tmp_path: Path, repository: Path):  # type: ignore[no-untyped-def]
-    def start() -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", BUILDER, str(tmp_path / "cache"), str(tmp_path / "log")],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(repository)},
-        )
+@contextmanager
+def builder(folder: Path, repository: Path) -> Iterator[subprocess.Popen[str]]:
+    with children.python(repository, "-c", BUILDER, str(folder / "cache"), str(folder / "log")) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        return process
-
-    return start
+        yield process
 
 
-def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, builder) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, repository: Path) -> None:
     digests, safe = tmp_path / "cache.partial" / "digests.npy", 0
     for _ in range(2):
-        with builder() as process:
+        with builder(tmp_path, repository) as process:
             for _ in range(1000):  # until something more is safe
                 time.sleep(0.01)
                 if digests.exists() and np.load(digests).any(axis=1).sum() > safe:
@@ -96,9 +89,8 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, builder) -> None:  
     assert again(tmp_path / "cache") == (True, [])
 
 
-def test_two_builders_make_one_cache(tmp_path: Path, builder) -> None:  # type: ignore[no-untyped-def]
-    first, second = builder(), builder()
-    with first, second:
+def test_two_builders_make_one_cache(tmp_path: Path, repository: Path) -> None:
+    with builder(tmp_path, repository) as first, builder(tmp_path, repository) as second:
         assert (first.wait(30), second.wait(30)) == (0, 0)
     assert sorted(map(int, (tmp_path / "log").read_text().split())) == list(range(PARTS))  # each part once
     assert again(tmp_path / "cache") == (True, [])

@@ -1,9 +1,6 @@
 """Killed in the middle: nothing that was acknowledged is lost, nothing half-written counts."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from robot_wm.data import journal
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.data.pack import PackSpec, build_pack
+from tests import children
 
 FEATURES = {image_key("front"): Feature("video", (32, 32, 3)), STATE: Feature("float32", (1,))}
 RECORDER = """
@@ -40,12 +38,7 @@ def test_killed_recorder_loses_nothing_that_it_acknowledged(tmp_path: Path, repo
     path, acknowledged = tmp_path / "set", -1
     random = np.random.default_rng(kills)
     for _ in range(kills):
-        with subprocess.Popen(
-            [sys.executable, "-c", RECORDER, str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(repository)},
-        ) as process:
+        with children.python(repository, "-c", RECORDER, str(path)) as process:
             assert process.stdout is not None
             assert int(process.stdout.readline().split()[1]) > acknowledged
             time.sleep(float(random.uniform(0.02, 0.3)))

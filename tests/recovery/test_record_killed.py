@@ -28,15 +28,18 @@ def test_killed_recording_goes_on_and_leaves_no_process(tmp_path: Path, reposito
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy", "record", *SIZE, f"out={out}"],
             env={**os.environ, "PYTHONPATH": str(repository)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         before = len(acknowledged)
-        while len(shards(out)) == before and process.poll() is None:
+        until_s = time.monotonic() + 90
+        while len(shards(out)) == before and process.poll() is None and time.monotonic() < until_s:
             time.sleep(0.02)
         time.sleep(float(random.uniform(0, 0.4)))
         process.send_signal(signal.SIGKILL)  # the parent alone
-        process.wait()
+        process.wait(timeout=30)
         deadline_s = time.monotonic() + 30
         while alive(process.pid) and time.monotonic() < deadline_s:
             time.sleep(0.05)

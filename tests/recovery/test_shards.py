@@ -1,9 +1,6 @@
 """Datasets in shards: killed anywhere, written by anyone in any order, they come out the same."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_files import Episode, Format
 from robot_wm.data.lerobot_shards import LeRobotShards
 from robot_wm.data.lerobot_writer import LeRobotWriter
+from tests import children
 
 KEY = image_key("front")
 FORM = Format(5.0, {KEY: Feature("video", (32, 32, 3)), STATE: Feature("float32", (2,))})
@@ -63,12 +61,7 @@ def test_killed_at_random_points_it_goes_on_and_comes_out_the_same(
     path, acknowledged, random = tmp_path / "set", set[int](), np.random.default_rng(0)
     kills = 0
     while open_shards(path).missing():
-        with subprocess.Popen(
-            [sys.executable, "-c", RECORDER, str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(repository)},
-        ) as process:
+        with children.python(repository, "-c", RECORDER, str(path)) as process:
             assert process.stdout is not None
             first = process.stdout.readline()
             if kills < 4:
