@@ -13,7 +13,8 @@ from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 10.0
+_START_S = 120.0  # to find a task's start and goal, and to draw its picture for the first time
 
 
 class Remote:
@@ -68,7 +69,9 @@ class Remote:
 
     def start(self, number: int) -> NDArray[np.uint8]:
         """Have the robot put where its task `number` starts; returns the goal image."""
+        self._socket.settimeout(_START_S)
         _, arrays = self._ask("start", "started", {"number": number})
+        self._socket.settimeout(_TIMEOUT_S)
         self.in_force_U = arrays["in_force"]
         return arrays["goal"]
 

@@ -83,8 +83,8 @@ def run(config: RunConfig) -> Path:
     An interrupted run leaves the dataset of what was flown, and goes on with the next episode.
 
     Raises:
-        UserError: a bundle of another body, a robot without what it needs, a log of another body, or nobody at the
-            address.
+        UserError: a bundle of another body, a robot without what it needs, a log of another body, nobody at the
+            address, or a robot that failed on its way.
     """
     bundle = read_bundle(Path(config.bundle))
     check_embodiment(config.embodiment, bundle.spec)
@@ -98,10 +98,12 @@ def run(config: RunConfig) -> Path:
         folder = opened.path / "flight"
         try:
             _fly(config, bundle, opened, folder)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(UserError):  # nothing was flown yet
                 dataset = _save(opened, config, bundle, read_episodes(folder))
                 console.say(f"run: what was flown until now is a dataset: {dataset}")
+            if config.robot in REAL_TIME and isinstance(error, OSError):
+                raise UserError(f"the robot failed ({error})", "See to it, then run again: it goes on") from error
             raise
         _finish(opened, config, bundle, read_episodes(folder))
         return opened.path
@@ -155,7 +157,7 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
                     controller, flight.robot, flight.num_ticks, safety, log, panel.tick, reference_U,
                     in_worker=real_time, at_end=config.at_end if real_time else "leave",
                 )  # fmt: skip
-                reference_U = controller.reference_U
+                reference_U = safety.limits.in_force_U
                 if result.ended_by:
                     break
             judged = {} if given else flight.judge(path)  # who judges knows the goals in store only
