@@ -17,6 +17,7 @@ class Prediction:
     Attributes:
         error_K: of the world model, read through the proprio head: root of the mean squared distance.
         copy_K: of leaving the measured proprio as it was.
+        error_by_entry, copy_by_entry: the same one step ahead, of each entry that measures a position.
         square_WK: squared distances of every window, of which `error_K` is the root of the mean.
         read_error: of the proprio head on the true latents: what the encoder cannot tell.
         truth_nKYXC, nearest_nKYXC: frames that came, and the frames of the log nearest to the predicted latents.
@@ -24,6 +25,8 @@ class Prediction:
 
     error_K: NDArray[np.float64]
     copy_K: NDArray[np.float64]
+    error_by_entry: NDArray[np.float64]
+    copy_by_entry: NDArray[np.float64]
     square_WK: NDArray[np.float64]
     read_error: float
     truth_nKYXC: NDArray[np.uint8]
@@ -50,6 +53,10 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, laten
     def square(difference: Tensor) -> Tensor:
         return (difference * calibrated.body.proprio_std_P)[..., position].square().sum(-1)
 
+    def by_entry(difference: Tensor) -> NDArray[np.float64]:
+        each = (difference[:, 0] * calibrated.body.proprio_std_P)[..., position]
+        return np.asarray(each.square().mean(0).sqrt().double().numpy())
+
     def distance(difference: Tensor) -> Tensor:
         return square(difference).mean(0).sqrt()
 
@@ -57,6 +64,8 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, laten
     return Prediction(
         distance(states - proprio[:, history:]).double().numpy(),
         distance(proprio[:, history - 1 : history] - proprio[:, history:]).double().numpy(),
+        by_entry(states - proprio[:, history:]),
+        by_entry(proprio[:, history - 1 : history] - proprio[:, history:]),
         square(states - proprio[:, history:]).double().numpy(),
         float(distance(read - proprio[:, -1])),
         windows.frames[rows[chosen][:, history:]].numpy(),

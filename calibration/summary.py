@@ -16,7 +16,7 @@ class Summary:
     Attributes:
         transitions, episodes, held_out_episodes: used in all; fitted to; judged on.
         adapter: the kind that was kept.
-        error_by_adapter: on the held-out episodes, of each kind that was tried.
+        error_by_adapter: on the held-out episodes, after short fits where several kinds were tried.
         timing: None where it was not measured.
         curve: None where it was not asked for, or the log is too short.
         certainty: whether the errors that the model expects are the ones that come.

@@ -16,6 +16,7 @@ from calibration.head_fit import HeadFitConfig, fit_head
 from calibration.learning_curve import learn
 from calibration.log_timing import LogTiming
 from calibration.prediction import Prediction, predict_held_out, settle_certainty
+from calibration.report import write_report
 from calibration.summary import SUMMARY, Summary
 from calibration.transitions import load_transitions
 from robot_wm import console
@@ -34,6 +35,7 @@ from sims.render import focal
 from sims.robots import load, model_inputs
 from sims.simulation import Simulation
 
+_TRIAL = 4  # a fit that only chooses has a fourth of the steps
 PATCH = "embodiment_patch.yaml"  # what the log says otherwise than the embodiment's yaml
 
 
@@ -59,7 +61,7 @@ class CalibrateConfig:
     data: str
     transitions: int = 500
     pretrained: bool = True
-    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    adapter: AdapterConfig = field(default_factory=lambda: AdapterConfig(kind="auto"))
     fit: FitConfig = field(default_factory=FitConfig)
     head: HeadFitConfig = field(default_factory=HeadFitConfig)
     timing: bool = True
@@ -160,7 +162,9 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
     _save_arrays(run.path / "prediction.npz", prediction)
     summary = Summary(transitions.count, len(used), len(held_out), chosen.kind, errors, clocks, curve, certainty)
     files.write_json(run.path / SUMMARY, to_mapping(summary))
-    outputs += ["prediction.npz", SUMMARY]
+    names = tuple(np.array(ground.body.proprio_names)[ground.body.position_P].tolist())
+    report = write_report(run.path, ground.body.embodiment, names, prediction, summary)
+    outputs += ["prediction.npz", SUMMARY, report]
     delay_s = ground.body.embodiment.delay_s
     if delay_s != config.embodiment.delay_s:
         line = f"delay_s: {delay_s:g}  # from a command to the first frame that shows its effect, measured\n"
@@ -182,21 +186,29 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
 def _choose(
     run: Run, config: CalibrateConfig, ground: Ground, used: NDArray[np.int64], held_out: NDArray[np.int64]
 ) -> tuple[Candidate, Prediction, dict[str, float]]:
-    """The adapter that is asked for, or the one that predicts episodes it has not seen better; the error of each."""
-    kinds: tuple[Kind, ...] = ("learned", "kinematic")
+    """The adapter that is asked for, or the one that predicts unseen episodes better; and the error of each.
+
+    Where there is a choice, short fits make it.
+    """
+    unseen, kinds = make_windows(ground.transitions, ground.window, held_out), _kinds(config, ground)
+    errors: dict[Kind, float] = {}
+    for kind in kinds if len(kinds) > 1 else ():
+        tried = fit_candidate(ground, kind, used, run.log, max(1, config.fit.steps // _TRIAL), unseen)
+        errors[kind] = float(predict_held_out(tried.calibrated, unseen, 1, tried.latents).error_K.mean())
+    best = min(errors, key=lambda kind: errors[kind]) if errors else kinds[0]
+    if errors:
+        found = ", ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
+        console.say(f"adapter: {best} (held-out error after a short fit: {found})")
+    chosen = fit_candidate(ground, best, used, run.log, unseen=unseen)
+    prediction = predict_held_out(chosen.calibrated, unseen, 4, chosen.latents)
+    return chosen, prediction, {str(k): e for k, e in errors.items()} or {best: float(prediction.error_K.mean())}
+
+
+def _kinds(config: CalibrateConfig, ground: Ground) -> tuple[Kind, ...]:
+    """The adapters to be tried; without pretraining nothing ties latent actions to motion, and one is learned."""
     if config.adapter.kind != "auto":
-        kinds = (config.adapter.kind,)
-    elif ground.body.kinematics is None:
-        kinds = ("learned",)
-    unseen = make_windows(ground.transitions, ground.window, held_out)
-    found: dict[str, tuple[Candidate, Prediction]] = {}
-    for kind in kinds:
-        candidate = fit_candidate(ground, kind, used, run.log, unseen=unseen)
-        found[kind] = candidate, predict_held_out(candidate.calibrated, unseen, 4, candidate.latents)
-    errors = {kind: float(prediction.error_K.mean()) for kind, (_, prediction) in found.items()}
-    if len(found) > 1:
-        console.say("mean held-out error by adapter: " + ", ".join(f"{k} {e:.4f}" for k, e in errors.items()))
-    return *found[min(errors, key=lambda kind: errors[kind])], errors
+        return (config.adapter.kind,)
+    return ("learned", "kinematic") if ground.body.kinematics is not None and config.pretrained else ("learned",)
 
 
 def _described(body: CalibrationFile, chosen: Candidate) -> CalibrationFile:

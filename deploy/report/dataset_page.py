@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from deploy.report import figures
 from deploy.report.media import Picture, picture
-from deploy.report.report import duration, with_policy
 from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.checks import Joint
 from robot_wm.data.inspection import Camera, Inspection
 from robot_wm.data.lerobot import LeRobotDataset
+from robot_wm.page.page import duration, with_policy
+from robot_wm.page.page import style as page_style
 
 _HEIGHT = 160  # of a thumbnail [pixels]
 _MOST_TASKS = 20
@@ -41,12 +41,10 @@ def write_dataset_page(path: Path, found: Inspection, thumbnails: int) -> Path:
     environment.filters["duration"] = duration
     seconds = [length / found.fps for length in found.lengths]
     tasks = sorted(found.tasks.items(), key=lambda item: -item[1])
-    page = environment.get_template(
-        "dataset.html"
-    ).render(
+    page = environment.get_template("dataset.html").render(
         found=found,
         title=found.path.name if found.path.name != "dataset" else found.path.parent.name,
-        style=Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # our own file
+        style=page_style(),
         total_s=sum(seconds),
         lengths=figures.durations(seconds) if seconds else None,
         shortest_s=min(seconds, default=0.0),

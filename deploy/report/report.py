@@ -1,14 +1,10 @@
 """From run folders to one HTML file that opens anywhere, without a network."""
 
-import base64
-import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from deploy.report import figures, sections, words
 from deploy.report.cards import cards
@@ -16,6 +12,8 @@ from deploy.report.sections import Stage
 from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.evaluation.results import ControllerResult, Evaluation, read_evaluation
+from robot_wm.page.page import duration, style, with_policy
+from robot_wm.page.plot import HAND, JOINTS
 from robot_wm.training.checkpoint import SHIPPED, model_run
 
 DEFAULT_TITLE = "From video to a robot under control"
@@ -92,7 +90,7 @@ def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
     context: dict[str, Any] = {
         "title": inputs.title,
         "command": inputs.command,
-        "style": Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # our own file
+        "style": style(),
         "cards": cards([stages[f] for f in _CARDS if f in stages], watched),
         "times": times,
         "total_s": sum(wall_s for _, wall_s in times),
@@ -108,7 +106,7 @@ def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
     }
     step_s = _step_s(stages, evaluation)
     if "calibrate" in stages:
-        quantity = figures.HAND if _feels_hand(stages["calibrate"]) else figures.JOINTS
+        quantity = HAND if _feels_hand(stages["calibrate"]) else JOINTS
         context["strips"], context["prediction"] = sections.strips(stages["calibrate"].path, step_s, quantity)
     if evaluation is not None:
         context |= _results(stages["evaluate"].path, evaluation, step_s)
@@ -167,22 +165,3 @@ _LABELS = {
     "export": "Pack for the robot",
     "evaluate": "Act: all attempts of all controllers",
 }
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them, in one piece (the spaces do not break)."""
-    if seconds < 120:
-        return f"{seconds:.1f}\u00a0s" if seconds < 10 else f"{seconds:.0f}\u00a0s"
-    return f"{int(seconds // 60)}\u00a0min {int(seconds % 60):02d}\u00a0s"
-
-
-def with_policy(page: str) -> str:
-    """Allow what is inside the page and nothing else: no request can leave it, whatever a dataset's name may hold."""
-    scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
-    digests = (base64.b64encode(hashlib.sha256(s.encode("utf-8")).digest()).decode() for s in scripts)
-    allowed = " ".join(f"'sha256-{d}'" for d in digests)
-    policy = (
-        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
-        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
-    )
-    return page.replace("POLICY", policy, 1)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from deploy.report import figures, words
-from deploy.report.figures import Figure, Quantity
 from deploy.report.media import Clip, Picture, clip, picture
 from robot_wm.contracts import files
 from robot_wm.contracts.run import MANIFEST, Manifest, read_run
 from robot_wm.evaluation.results import ControllerResult, Evaluation, Share
+from robot_wm.page.plot import Figure, Quantity, prediction_error
 
 MAX_CURVES = 8
 
@@ -199,7 +199,7 @@ def strips(path: Path, step_s: float, quantity: Quantity, most: int = 2) -> tupl
             )
     if not {"error_by_step", "copy_error_by_step"} <= set(arrays):
         return found, None
-    return found, figures.prediction_error(arrays["error_by_step"], arrays["copy_error_by_step"], step_s, quantity)
+    return found, prediction_error(arrays["error_by_step"], arrays["copy_error_by_step"], step_s, quantity)
 
 
 def curves(path: Path) -> list[Figure]:

@@ -6,12 +6,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import deploy.report
-from deploy.report.report import duration, with_policy
 from robot_wm.contracts import files
+from robot_wm.page.page import STYLE, duration, with_policy
 
 _HERE = Path(__file__).parent
-_STYLES = (Path(deploy.report.__file__).parent / "style.css", _HERE / "view.css")
+_STYLES = (STYLE, _HERE / "view.css")
 
 
 def write(path: Path, template: str, script: str | None = None, **context: Any) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deploy.report import figures, sections
+from deploy.report import sections
 from deploy.report.media import Picture, picture
 from deploy.view import page
 from robot_wm import api
@@ -18,6 +18,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.data.grid import Grid
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.evaluation.probes import fit_probe, judge
+from robot_wm.page.plot import Quantity, prediction_error
 
 _EPISODES, _STEPS, _TILE = 48, 20, 96  # at most, of a dataset; model steps of each; pixels of a picture
 _AHEAD, _STRIPS, _BODIES = 6, 4, 3
@@ -64,7 +65,7 @@ def write(path: Path, run: Path, model: api.PretrainedModel, data: Path) -> Path
     """
     clips = _clips(model, LeRobotDataset(data))
     error_H, copy_H = _errors(model, clips)
-    drawn = figures.prediction_error(error_H, copy_H, model.step_s, figures.Quantity("latent", "RMS", 1.0))
+    drawn = prediction_error(error_H, copy_H, model.step_s, Quantity("latent", "RMS", 1.0))
     return page.write(
         path, "world_model.html",
         kind="A world model", title="shipped with the package" if run.name == "pretrained" else run.name,

@@ -1,0 +1,180 @@
+"""One page about a calibration, in the words of whoever has to decide what to do with the robot next."""
+
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.axes import Axes
+
+from calibration.learning_curve import LearningCurve
+from calibration.log_timing import LogTiming
+from calibration.prediction import Certainty, Prediction
+from calibration.summary import Summary
+from calibration.timing import Delay
+from robot_wm.contracts import files
+from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.page.page import style, with_policy
+from robot_wm.page.plot import COLOURS, DASHES, HAND, INK, JOINTS, Figure, Quantity, prediction_error, svg
+
+REPORT = "report.html"
+_POOR, _GOOD = 0.6, 0.3  # error over that of holding still
+
+
+def write_report(
+    folder: Path, embodiment: Embodiment, names: tuple[str, ...], found: Prediction, summary: Summary
+) -> str:
+    """Write `report.html` atomically; returns its name.
+
+    Args:
+        folder: of the run.
+        embodiment: as calibrated, its delay included.
+        names: of the entries of proprio that measure a position.
+        found: errors on held-out episodes.
+        summary: everything else.
+    """
+    hand = embodiment.interface == "end_effector_velocity"
+    quantity, step_s = HAND if hand else JOINTS, embodiment.step_s
+    environment = Environment(
+        loader=PackageLoader("calibration", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+    def shown(value: float) -> str:
+        return f"{quantity.per_si * value:.3g} {quantity.unit}"
+
+    ahead = zip(found.error_K, found.copy_K, strict=True)
+    still = np.maximum(found.copy_by_entry, 1e-9)
+    page = environment.get_template("report.html").render(
+        body=embodiment.name,
+        style=style(),
+        headline=_headline(found, step_s, quantity),
+        beside=f"From {summary.transitions:,} labelled transitions ({summary.transitions * step_s / 60:.1f} minutes); "
+        f"{_adapters(summary, quantity)}",
+        advice=_advice(found, summary, embodiment),
+        summary=summary,
+        steps=[(f"{step_s * (k + 1):.2g} s", shown(e), shown(c)) for k, (e, c) in enumerate(ahead)],
+        prediction=prediction_error(found.error_K, found.copy_K, step_s, quantity),
+        residuals=[
+            (n.removesuffix("_position"), shown(float(e)), float(e / s))
+            for n, e, s in zip(names, found.error_by_entry, still, strict=True)
+        ],
+        curve=_curve(summary.curve, quantity) if summary.curve is not None else None,
+        timing=_timing(summary.timing, embodiment) if summary.timing is not None else None,
+        certainty=_certainty(summary.certainty),
+    )
+    files.write_atomic(folder / REPORT, with_policy(page).encode("utf-8"))
+    return REPORT
+
+
+def _headline(found: Prediction, step_s: float, quantity: Quantity) -> str:
+    last = len(found.error_K) * step_s
+    error, copied = (quantity.per_si * float(e[-1]) for e in (found.error_K, found.copy_K))
+    unit = quantity.unit
+    return (
+        f"{last:.1f} s ahead the {quantity.what} is predicted to {error:.2g} {unit}, of {copied:.2g} {unit} of motion"
+    )
+
+
+def _adapters(summary: Summary, quantity: Quantity) -> str:
+    tried = ", ".join(f"{k} {quantity.per_si * e:.3g} {quantity.unit}" for k, e in summary.error_by_adapter.items())
+    kept = (
+        "the adapter knows the arm's kinematics and its camera"
+        if summary.adapter == "kinematic"
+        else "the adapter is learned"
+    )
+    return f"{kept} (mean held-out error{' after short fits' * (len(summary.error_by_adapter) > 1)}: {tried})."
+
+
+def _advice(found: Prediction, summary: Summary, embodiment: Embodiment) -> list[str]:
+    share = float(found.error_K[-1] / max(float(found.copy_K[-1]), 1e-9))
+    lines = []
+    if share > _POOR:
+        lines.append(
+            "The prediction is hardly better than standing still. Before recording more, check that pictures and "
+            "commands belong together (Clocks and delays) and that the camera sees the arm."
+        )
+    elif share < _GOOD:
+        lines.append(
+            "The model predicts this robot well. Export it and try it on a few goals: robot-wm export, evaluate."
+        )
+    else:
+        lines.append("The model predicts this robot, with room for better: see how much more data would help.")
+    if summary.curve is not None:
+        lines.append(summary.curve.advice)
+    worst = int(np.argmax(found.error_by_entry / np.maximum(found.copy_by_entry, 1e-9)))
+    ratio = float(found.error_by_entry[worst] / max(float(found.copy_by_entry[worst]), 1e-9))
+    if ratio > 1:
+        lines.append(
+            "Some positions are predicted worse than if they stood still (Where the error is): they hardly move in "
+            "the log, or the camera does not see them. Record motions that use them."
+        )
+    timing = summary.timing
+    if timing is not None and timing.delay_s is None:
+        lines.append("The log does not tell the delay from command to picture; measure it, and give it as delay_s.")
+    if embodiment.delay_s > 0.5 * embodiment.step_s:
+        lines.append(
+            f"Commands show after {1e3 * embodiment.delay_s:.0f} ms, a large part of a model step: the controller "
+            "allows for it, but a shorter way from command to picture makes it quicker to react."
+        )
+    return lines
+
+
+def _timing(found: LogTiming, embodiment: Embodiment) -> list[tuple[str, str]]:
+    def words(delay: Delay | None) -> str:
+        if delay is None:
+            return "the log does not tell"
+        found_ms, within_ms = 1e3 * delay.seconds, 1e3 * delay.interval_s
+        return f"{found_ms:.1f} ms ± {within_ms:.1f} (95 %), explains {100 * delay.explained:.0f} %"
+
+    rows = []
+    if found.stream is not None:
+        stream = found.stream
+        rows.append(
+            ("Rows", f"{stream.rate_hz:.4g} Hz, jitter {1e3 * stream.jitter_s:.2g} ms, {stream.dropped} lost; longest "
+             f"gap {1e3 * stream.longest_gap_s:.0f} ms")
+        )  # fmt: skip
+    rows.append(("Command to motion", words(found.command_to_motion)))
+    rows.append(("Motion to picture", words(found.motion_to_frame)))
+    rows.append(("Taken out of the log", f"{1e3 * embodiment.delay_s:.0f} ms"))
+    return rows + [("Note", note) for note in found.notes]
+
+
+def _certainty(found: Certainty) -> str:
+    ratio = found.correction**0.5
+    off = f"{ratio:.2f} times as large as" if abs(ratio - 1) > 0.1 else "about"
+    tells = "can" if found.least_sure > 1.15 * found.surest else "can hardly"
+    return (
+        f"On episodes that the fit did not see, errors were {off} what the model expected; its expectation was "
+        f"corrected by that. It {tells} tell hard moments from easy ones: where it was least sure, errors were "
+        f"{found.least_sure / max(found.surest, 1e-9):.1f} times those where it was surest. Of places where no log has "
+        "been it does not warn."
+    )
+
+
+def _curve(curve: LearningCurve, quantity: Quantity) -> Figure:
+    num, error = np.array(curve.transitions), quantity.per_si * np.array(curve.error)
+    ahead = np.array([f.transitions for f in curve.forecasts])
+    expected, low, high = (
+        quantity.per_si * np.array([getattr(f, key) for f in curve.forecasts]) for key in ("error", "low", "high")
+    )
+
+    def draw(axes: Axes) -> None:
+        axes.plot(num, error, color=COLOURS["model"], marker="o", ms=5)
+        axes.plot(
+            [num[-1], *ahead], [error[-1], *expected], color=COLOURS["model"], linestyle=DASHES["random"], marker="o",
+            ms=5, markerfacecolor="none",
+        )  # fmt: skip
+        axes.vlines(ahead, low, high, color=INK, linewidth=1.2)
+        axes.set(xlabel="labelled transitions", ylabel=f"error of the {quantity.what} [{quantity.unit}]", xscale="log")
+        axes.set_xticks([*num, *ahead], [f"{n:,}" for n in (*num, *ahead)])
+        axes.minorticks_off()
+        axes.set_ylim(0, 1.1 * max(*error, *high))
+
+    forecast = curve.forecasts[0]
+    return Figure(
+        svg("curve", draw, height=2.8),
+        f"Line plot: with {num[-1]:,} transitions the error is {error[-1]:.2g} {quantity.unit}; with {ahead[0]:,} it "
+        f"would be {quantity.per_si * forecast.error:.2g}, between {low[0]:.2g} and {high[0]:.2g}.",
+        "Error on held-out episodes by the number of transitions: measured (filled), and to be expected (open, with "
+        "95 % interval).",
+    )

@@ -1,0 +1,80 @@
+"""The page about a calibration: whole, offline, and in words that follow from the numbers."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.learning_curve import _curve
+from calibration.log_timing import LogTiming
+from calibration.prediction import Certainty, Prediction
+from calibration.report import write_report
+from calibration.summary import Summary
+from calibration.timing import Clock, Delay
+from robot_wm.contracts.config import from_mapping, to_mapping
+from tests.html_page import Page, width_needed
+from tests.small_bodies import fetch
+
+NAMES = ("gripper_x_position", "gripper_y_position", "gripper_z_position")
+NO_FRAMES = np.zeros((0, 4, 8, 8, 3), np.uint8)
+
+
+def prediction(scale: float = 1.0) -> Prediction:
+    error, copied = scale * np.array([0.012, 0.016, 0.019, 0.022]), np.array([0.08, 0.13, 0.16, 0.18])
+    by_entry = scale * np.array([0.006, 0.008, 0.007]), np.array([0.05, 0.05, 0.04])
+    return Prediction(error, copied, *by_entry, np.zeros((1, 4)), 0.01, NO_FRAMES, NO_FRAMES)
+
+
+def summary(timing: LogTiming | None, with_curve: bool = True) -> Summary:
+    rng = np.random.default_rng(0)
+    num = np.array([125, 250, 500])
+    squares = (0.4 / num)[:, None, None] * rng.lognormal(0, 0.3, (3, 60, 4)) * 0.4
+    curve = _curve(num, squares, 200, 0) if with_curve else None
+    errors = {"learned": 0.0187, "kinematic": 0.0172}
+    return Summary(500, 18, 2, "kinematic", errors, timing, curve, Certainty(1.7, 0.31, 0.2))
+
+
+TOLD = LogTiming(Clock(25.0, 4e-4, 3, 0.08), Delay(0.081, 0.004, 0.97), Delay(0.021, 0.001, 0.95), ())
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    write_report(tmp_path, fetch(), NAMES, prediction(), summary(TOLD))
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_is_whole_and_offline(page: str) -> None:
+    parsed = Page(page)
+    parsed.check_well_formed()
+    parsed.check_offline()
+
+
+def test_it_says_what_was_found(page: str) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    for words in (
+        "0.8 s ahead the hand is predicted to 2.2 cm, of 18 cm of motion", "500 labelled transitions (1.7 minutes)",
+        "knows the arm's kinematics", "Twice as much data would lower the error by about 29 %", "81.0 ms ± 4.0",
+        "25 Hz", "3 lost", "1.30 times as large", "gripper_x",
+    ):  # fmt: skip
+        assert words in text.replace("&#39;", "'"), words
+
+
+def test_words_follow_the_numbers(tmp_path: Path) -> None:
+    nothing = LogTiming(None, None, None, ("nothing moves in the log",))
+    write_report(tmp_path, fetch(), NAMES, prediction(7), summary(nothing, with_curve=False))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "hardly better than standing still" in text
+    assert "does not tell the delay" in text and "nothing moves in the log" in text
+    assert "curve_steps=200" in text and "predicted worse than if they stood still" in text
+
+
+def test_a_summary_comes_back_from_its_file() -> None:
+    found = summary(TOLD)
+    assert from_mapping(Summary, to_mapping(found)) == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_scrolls_sideways(page: str, tmp_path: Path, width: int) -> None:
+    assert width_needed(page, tmp_path, width) <= width
