@@ -102,6 +102,11 @@ STAGES: dict[str, Stage] = {
         "Success on held-out goals beside random, hold, oracle and from scratch",
         "robot-wm evaluate embodiment=fetch bundle=runs/export/RUN goals=25",
     ),
+    "verify": Stage(
+        "deploy.stages.verify", "verify", "VerifyConfig",
+        "Where a controller fails on the twin: how often, how little it takes, and the worst of it to watch",
+        "robot-wm verify embodiment=fetch bundle=runs/export/RUN",
+    ),
     "demo": Stage(
         "deploy.stages.demo", "demo", "DemoConfig",
         "All stages at a small size, from video to a report of the Fetch arm under control",

@@ -33,14 +33,18 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes of {trials} trials is not a share")
+    return wilson_share(successes / trials, trials, confidence)
+
+
+def wilson_share(share: float, trials: float, confidence: float = 0.95) -> Interval:
+    """`wilson` for a share that need not be a ratio of counts: `trials` is what it is worth."""
     z = _quantile(confidence)
-    share = successes / trials
     centre = share + z**2 / (2 * trials)
     half = z * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     scale = 1 + z**2 / trials
     # Rounding must not leave 1e-17 where the interval reaches its end exactly.
-    low = 0.0 if successes == 0 else (centre - half) / scale
-    high = 1.0 if successes == trials else (centre + half) / scale
+    low = 0.0 if share == 0 else (centre - half) / scale
+    high = 1.0 if share == 1 else (centre + half) / scale
     return Interval(share, low, high)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -176,13 +177,13 @@ def write_models(body: Embodiment) -> None:
         command, names = simulation.command, simulation.proprio_names
     adapter = AdapterConfig()
 
-    class Parts:
-        proprio_mean_P, proprio_std_P = torch.zeros(4), torch.ones(4)
-
-    parts = Parts()
-    parts.model = model
-    parts.adapter = Adapter(adapter, 8, 4, TINY.encoder.latent_dim, TINY.action_dim)
-    parts.proprio_head = ProprioHead(TINY.encoder.latent_dim, 4)
+    body_parts = SimpleNamespace(
+        adapter=Adapter(adapter, 8, 4, TINY.encoder.latent_dim, TINY.action_dim),
+        proprio_head=ProprioHead(TINY.encoder.latent_dim, 4),
+        proprio_mean_P=torch.zeros(4),
+        proprio_std_P=torch.ones(4),
+    )
+    parts = SimpleNamespace(model=model, body=body_parts, head=None)
     file = CalibrationFile(body, command, names, adapter)
     with open_run(Path("runs"), "calibrate", "tiny", {"seed": 0}, {"data": Path("log")}) as run:
         run.finish(save_calibration(run.path, parts, file, ModelFile(TINY, SCALES, 0.2)))

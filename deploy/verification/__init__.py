@@ -1,0 +1,1 @@
+"""Before a robot moves: where a controller fails, how often, and how little it takes."""
