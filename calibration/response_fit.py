@@ -1,0 +1,64 @@
+"""Fitting a body's response to its commands: ridge regression per entry of proprio, over the few numbers it follows.
+
+A log of some seconds moves many joints at once. An entry that may lean on all commands then explains its motion by
+those of its neighbours, and is wrong as soon as they part: so an entry that has a command of its own sees that alone.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robot_wm.contracts.embodiment import CommandSpace
+from robot_wm.models.response import Response
+
+_RIDGE = 1e-3  # share of the mean square of each number that the change is linear in
+
+
+def own_command(command: CommandSpace, proprio_names: Sequence[str]) -> list[int | None]:
+    """Which command each entry of proprio follows by its name: `elbow_position` and `elbow_velocity` follow `elbow`."""
+    index = {name: u for u, name in enumerate(command.names)}
+    bare = [name.removesuffix("_position").removesuffix("_velocity") for name in proprio_names]
+    return [index.get(name, index.get(short)) for name, short in zip(proprio_names, bare, strict=True)]
+
+
+@torch.no_grad()
+def fit_response(
+    response: Response,
+    own: Sequence[int | None],
+    chunk_NKU: Tensor,
+    reference_NU: Tensor,
+    proprio_NP: Tensor,
+    after_NP: Tensor,
+) -> None:
+    """Fit in place, every entry by itself.
+
+    Args:
+        response: changed in place; which entries use it is left to `choose`.
+        own: see own_command; an entry without one sees all commands.
+        chunk_NKU: in plan units.
+        reference_NU: the command in force before the chunk, as a share of its limits.
+        proprio_NP, after_NP: standardised, before and after the chunk.
+    """
+    K, U = chunk_NKU.shape[1:]
+    weight = torch.zeros_like(response.linear.weight, dtype=torch.float64)
+    bias = torch.zeros_like(response.linear.bias, dtype=torch.float64)
+    inputs = torch.cat([chunk_NKU.flatten(1), reference_NU, proprio_NP], dim=1).double()
+    change = (after_NP - proprio_NP).double()
+    for entry, command in enumerate(own):
+        commands = range(U) if command is None else [command]
+        columns = [k * U + u for u in commands for k in range(K)] + [K * U + u for u in commands]
+        columns.append(K * U + U + entry)
+        weight[entry, columns], bias[entry] = _ridge(inputs[:, columns], change[:, entry])
+    response.linear.weight.copy_(weight)
+    response.linear.bias.copy_(bias)
+
+
+def _ridge(x_NX: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
+    mean_X, mean = x_NX.mean(0), y_N.mean()
+    x_NX, y_N = x_NX - mean_X, y_N - mean
+    scale_X = x_NX.square().mean(0).sqrt().clamp(min=1e-9)
+    x_NX = x_NX / scale_X
+    penalty = _RIDGE * torch.eye(x_NX.shape[1], dtype=x_NX.dtype)
+    weight_X = torch.linalg.solve(x_NX.T @ x_NX / len(x_NX) + penalty, x_NX.T @ y_N / len(x_NX)) / scale_X
+    return weight_X, mean - weight_X @ mean_X
