@@ -67,12 +67,18 @@ class Calibrated(nn.Module):
         super().__init__()
         self.model, self.body, self.head = model, body, None
 
-    def rollout(self, z_BLD: Tensor, proprio_BP: Tensor, chunks_BHV: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (B, H, D) and standardised proprio (B, H, P) predicted from the start of `z_BLD` (history first)."""
+    def rollout(
+        self, z_BLD: Tensor, proprio_BP: Tensor, reference_BU: Tensor, chunks_BHV: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Latents (B, H, D) and standardised proprio (B, H, P) predicted from the start of `z_BLD` (history first).
+
+        `proprio_BP` and the command in force `reference_BU` are those of the last latent of the history.
+        """
         now = self.body.observe(z_BLD[:, : self.model.config.history], proprio_BP)
         latents, states = [], []
         for chunk_BV in chunks_BHV.unbind(dim=1):
-            now, _ = self.body.imagine(now, chunk_BV)
+            now, _ = self.body.imagine(now, chunk_BV, reference_BU)
+            reference_BU = self.body.command_map.after(chunk_BV, reference_BU)
             latents.append(now.history_BTD[:, -1])
             states.append(now.proprio_BP)
         return torch.stack(latents, dim=1), torch.stack(states, dim=1)
@@ -185,7 +191,7 @@ def _run(
             rows = windows.rows[torch.randint(len(windows.rows), (batch,), generator=generator)]
             z_BLD = calibrated.model.encode(windows.frames[rows]) if latents is None else latents[rows]
             label = (config.label if step < steps / 4 else 0.05 * config.label) if pretrained else 0.0
-            terms = fit_terms(calibrated, z_BLD, windows.proprio[rows], windows.chunks[rows], config, label)
+            terms = fit_terms(calibrated, z_BLD, windows, rows, config, label)
             if joint:
                 directions = F.normalize(torch.randn(z_BLD.shape[-1], 256), dim=0)
                 terms["total"] = terms["total"] + 0.1 * sigreg(z_BLD.flatten(0, 1), directions)
@@ -213,11 +219,11 @@ def _run(
 
 
 def fit_terms(
-    calibrated: Calibrated, z_BLD: Tensor, proprio_BLP: Tensor, chunks_BLV: Tensor, config: FitConfig, label: float
+    calibrated: Calibrated, z_BLD: Tensor, windows: Windows, rows_BL: Tensor, config: FitConfig, label: float
 ) -> dict[str, Tensor]:
     """Losses of one batch of windows, `history` latents first; unweighted terms and under `total` their sum."""
     model, body, history = calibrated.model, calibrated.body, calibrated.model.config.history
-    proprio = body.standardize(proprio_BLP)
+    proprio, chunks_BLV = body.standardize(windows.proprio[rows_BL]), windows.chunks[rows_BL]
     noisy = z_BLD + config.noise * torch.randn_like(z_BLD)
     histories = noisy.unfold(1, history, 1).transpose(2, 3)  # (B, L - history + 1, history, D), one per known end
     now = slice(history - 1, -1)
@@ -225,7 +231,8 @@ def fit_terms(
     actions = body.adapter(chunks_BLV[:, now].flatten(0, 1), proprio[:, now].flatten(0, 1), flat[:, -1])
     predicted, log_error = model.predict(flat, actions)
     error_N = (predicted - z_BLD[:, history:].flatten(0, 1)).square().mean(-1)
-    rolled, states = calibrated.rollout(noisy, proprio[:, history - 1], chunks_BLV[:, now])
+    reference = windows.reference[rows_BL[:, history - 1]]
+    rolled, states = calibrated.rollout(noisy, proprio[:, history - 1], reference, chunks_BLV[:, now])
     with torch.no_grad():
         inferred = torch.tanh(model.infer(z_BLD)[0][:, history - 1 :]).flatten(0, 1)
     terms = {

@@ -177,8 +177,8 @@ def imagined(
     goal, in_force = torch.empty(count, body.latent_dim), reference
     for step in range(horizon):
         commands, effective = body.command_map(plans[:, step], in_force)
+        now, _ = body.imagine(now, effective.flatten(1), in_force)
         in_force = commands[:, -1]
-        now, _ = body.imagine(now, effective.flatten(1))
         goal[steps == step + 1] = now.history_BTD[steps == step + 1, -1]
     return Lessons(latents_FD[rows[:, : body.history]], proprio, reference, goal, plans, steps)
 

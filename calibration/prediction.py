@@ -44,7 +44,8 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, laten
     rows = windows.rows
     proprio = calibrated.body.standardize(windows.proprio[rows])
     chunks = windows.chunks[rows][:, history - 1 : -1]
-    predicted, states = calibrated.rollout(latents[rows], proprio[:, history - 1], chunks)
+    reference = windows.reference[rows[:, history - 1]]
+    predicted, states = calibrated.rollout(latents[rows], proprio[:, history - 1], reference, chunks)
     read = calibrated.body.read(latents[rows][:, -history:])
     chosen = torch.linspace(0, len(rows) - 1, min(shown, len(rows))).long()
     nearest = torch.cdist(predicted[chosen].flatten(0, 1), latents).argmin(dim=1)
@@ -94,10 +95,9 @@ def settle_certainty(calibrated: Calibrated, windows: Windows, latents: Tensor) 
     The estimate was fitted on the episodes of the fit, which a tuned model knows too well.
     """
     history, rows = calibrated.model.config.history, windows.rows
-    proprio = calibrated.body.standardize(windows.proprio[rows[:, history - 1]])
-    z_WLD = latents[rows]
-    now = calibrated.body.observe(z_WLD[:, :history], proprio)
-    then, log_expected = calibrated.body.imagine(now, windows.chunks[rows[:, history - 1]])
+    start, z_WLD = rows[:, history - 1], latents[rows]
+    now = calibrated.body.observe(z_WLD[:, :history], calibrated.body.standardize(windows.proprio[start]))
+    then, log_expected = calibrated.body.imagine(now, windows.chunks[start], windows.reference[start])
     found = (then.history_BTD[:, -1] - z_WLD[:, history]).square().mean(-1)
     correction = (found / log_expected.exp()).mean()
     calibrated.model.dynamics.variance.bias.add_(correction.log())

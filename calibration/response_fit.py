@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from calibration.adapter_fit import Calibrated, Windows
 from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.models.response import Response
 
@@ -34,7 +35,7 @@ def fit_response(
     """Fit in place, every entry by itself.
 
     Args:
-        response: changed in place; which entries use it is left to `choose`.
+        response: changed in place; which entries use it is decided in `settle`.
         own: see own_command; an entry without one sees all commands.
         chunk_NKU: in plan units.
         reference_NU: the command in force before the chunk, as a share of its limits.
@@ -62,3 +63,41 @@ def _ridge(x_NX: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
     penalty = _RIDGE * torch.eye(x_NX.shape[1], dtype=x_NX.dtype)
     weight_X = torch.linalg.solve(x_NX.T @ x_NX / len(x_NX) + penalty, x_NX.T @ y_N / len(x_NX)) / scale_X
     return weight_X, mean - weight_X @ mean_X
+
+
+@torch.no_grad()
+def settle(
+    calibrated: Calibrated, names: Sequence[str], latents: Tensor, fitted: Windows, unseen: Windows
+) -> list[str]:
+    """Fit the response, and use it for the entries of proprio that it tells better on windows not fitted to.
+
+    Args:
+        calibrated: fitted otherwise; its response is changed in place.
+        names: of the entries of proprio.
+        latents: of all frames of the log, (F, D).
+        fitted, unseen: windows of the episodes that the fit saw, and of others.
+
+    Returns:
+        The names of the entries that use it.
+    """
+    body, history = calibrated.body, calibrated.model.config.history
+    now, after = (fitted.rows[:, history - 1 :].unfold(1, 2, 1).flatten(0, 1)).unique(dim=0).unbind(dim=1)
+    fit_response(
+        body.response,
+        own_command(body.command, names),
+        fitted.chunks[now].unflatten(1, (body.command.frame_skip, -1)),
+        body.command_map.share(fitted.reference[now]),
+        body.standardize(fitted.proprio[now]),
+        body.standardize(fitted.proprio[after]),
+    )
+    rows = unseen.rows
+    proprio, start = body.standardize(unseen.proprio[rows]), rows[:, history - 1]
+    errors = []
+    for used in (0.0, 1.0):
+        body.response.used_P.fill_(used)
+        _, states = calibrated.rollout(
+            latents[rows], proprio[:, history - 1], unseen.reference[start], unseen.chunks[rows][:, history - 1 : -1]
+        )
+        errors.append((states - proprio[:, history:]).square().mean(dim=(0, 1)))
+    body.response.used_P.copy_(errors[1] < errors[0])
+    return [name for name, used in zip(names, body.response.used_P, strict=True) if used]

@@ -4,19 +4,21 @@ import io
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from calibration import kinematics, log_timing
-from calibration.adapter_fit import FitConfig, make_windows
+from calibration.adapter_fit import FitConfig, Windows, make_windows
 from calibration.candidate import Candidate, Ground, Kind, fit_candidate
 from calibration.head_fit import HeadFitConfig, fit_head
 from calibration.learning_curve import learn
 from calibration.log_timing import LogTiming
 from calibration.prediction import Prediction, predict_held_out, settle_certainty
 from calibration.report import write_report
+from calibration.response_fit import settle
 from calibration.summary import SUMMARY, Summary
 from calibration.transitions import load_transitions
 from robot_wm import console
@@ -150,10 +152,11 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
             f"{prediction.copy_K[-1]:.4f}, {config.fit.rollout_steps} steps ahead)",
             "Record more transitions, check that the log's commands and frames belong together",
         )
+    fitted, unseen = (make_windows(transitions, ground.window, part) for part in (used, held_out))
+    response = _respond(ground, chosen, fitted, unseen)
     if config.head.steps:
-        calibrated, windows = chosen.calibrated, make_windows(transitions, ground.window, used)
-        calibrated.head = fit_head(calibrated.body, chosen.latents, windows, config.head, config.seed, run.log)
-    unseen = make_windows(transitions, ground.window, held_out)
+        calibrated = chosen.calibrated
+        calibrated.head = fit_head(calibrated.body, chosen.latents, fitted, config.head, config.seed, run.log)
     certainty = settle_certainty(chosen.calibrated, unseen, chosen.latents)
     curve = learn(ground, chosen.kind, used, held_out, config.curve_steps, run.log) if config.curve_steps else None
     if curve is not None:
@@ -177,10 +180,22 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
         "read_error": prediction.read_error,
         "error_by_step": prediction.error_K.tolist(),
         "copy_error_by_step": prediction.copy_K.tolist(),
+        **response,
     }
     digest = config.embodiment.digest()
     run.finish(outputs, metrics=metrics, gates=gate, embodiment_sha256=digest)
     return run.path
+
+
+def _respond(ground: Ground, chosen: Candidate, fitted: Windows, unseen: Windows) -> dict[str, Any]:
+    """What the robot measures of itself is told by its commands wherever that is closer than what latents show."""
+    told = settle(chosen.calibrated, ground.body.proprio_names, chosen.latents, fitted, unseen)
+    prediction = predict_held_out(chosen.calibrated, unseen, 1, chosen.latents)
+    console.say(
+        f"{len(told)} of {len(ground.body.proprio_names)} entries of proprio are told by their commands: positions "
+        f"{prediction.error_K[-1]:.4f} off, {len(prediction.error_K)} steps ahead"
+    )
+    return {"told_by_commands": told, "error_by_step_with_commands": prediction.error_K.tolist()}
 
 
 def _choose(

@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "world-model": ("deploy.bench.world_model", "world_model"),
     "delay": ("deploy.bench.delay", "delay"),
     "soak": ("deploy.bench.soak", "soak"),
+    "humanoid": ("deploy.bench.humanoid", "humanoid"),
     "calibration": ("deploy.bench.calibration", "calibration"),
     "deploy": ("deploy.bench.deploy", "deploy"),
     "control": ("deploy.bench.control", "control"),

@@ -9,6 +9,7 @@ from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.models.adapter import Adapter, KinematicAdapter, ProprioHead
 from robot_wm.models.command import CommandMap
 from robot_wm.models.dynamics import Dynamics
+from robot_wm.models.response import Response
 
 
 class Moment(NamedTuple):
@@ -58,7 +59,7 @@ class Problem(NamedTuple):
 
 
 class Body(nn.Module):
-    """Dynamics, adapter and proprio head of a calibrated model, and the commands that the body takes.
+    """Dynamics, adapter, proprio head and response of a calibrated model, and the commands that the body takes.
 
     Attributes:
         command: the command space.
@@ -83,6 +84,7 @@ class Body(nn.Module):
         super().__init__()
         self.dynamics, self.adapter, self.proprio_head = dynamics, adapter, proprio_head
         self.command, self.command_map = command, CommandMap(command)
+        self.response = Response(command.frame_skip * command.dim, command.dim, len(position_P))
         self.register_buffer("proprio_mean_P", proprio_mean_P)
         self.register_buffer("proprio_std_P", proprio_std_P)
         self.register_buffer("position_P", position_P)
@@ -127,12 +129,21 @@ class Body(nn.Module):
         """The present, from latents and measured proprio (standardised)."""
         return Moment(history_BTD, proprio_BP, (proprio_BP - self.read(history_BTD)) * self.position_P)
 
-    def imagine(self, now: Moment, chunk_BV: Tensor) -> tuple[Moment, Tensor]:
-        """The moment after one command chunk (B, K · U, in plan units), and the log of its latent's expected error."""
+    def imagine(self, now: Moment, chunk_BV: Tensor, reference_BU: Tensor) -> tuple[Moment, Tensor]:
+        """The moment after one command chunk, and the log of its latent's expected error.
+
+        Args:
+            now: before it.
+            chunk_BV: (B, K · U) in plan units.
+            reference_BU: the command in force before it, in its own unit.
+        """
         action_BA = self.adapter(chunk_BV, now.proprio_BP, now.history_BTD[:, -1])
         z_BD, log_error_B = self.dynamics(now.history_BTD, action_BA)
         history_BTD = torch.cat([now.history_BTD[:, 1:], z_BD[:, None]], dim=1)
-        return Moment(history_BTD, self.read(history_BTD) + now.offset_BP, now.offset_BP), log_error_B
+        shown_BP = self.read(history_BTD) + now.offset_BP
+        told_BP = self.response(chunk_BV, self.command_map.share(reference_BU), now.proprio_BP)
+        proprio_BP = torch.lerp(shown_BP, told_BP, self.response.used_P)
+        return Moment(history_BTD, proprio_BP, now.offset_BP), log_error_B
 
     def follow(self, now: Moment, pending_BSKU: Tensor, reference_BU: Tensor) -> tuple[Moment, Tensor]:
         """The moment after commands that are already decided on.
@@ -147,6 +158,6 @@ class Body(nn.Module):
         """
         for chunk_BKU in pending_BSKU.unbind(dim=1):
             effective_BKU = self.command_map.normalize(chunk_BKU, reference_BU)
-            now, _ = self.imagine(now, effective_BKU.flatten(1))
+            now, _ = self.imagine(now, effective_BKU.flatten(1), reference_BU)
             reference_BU = chunk_BKU[:, -1]
         return now, reference_BU

@@ -65,6 +65,13 @@ class CommandMap(nn.Module):
         """Where commands (…, U) lie between their limits: -1 at the lower, 1 at the upper one."""
         return (command - (self.low + self.high) / 2) / ((self.high - self.low) / 2)
 
+    def after(self, chunk_BV: Tensor, reference_BU: Tensor) -> Tensor:
+        """The command (B, U) in force after a chunk (B, K · U) in plan units."""
+        chunk_BKU = chunk_BV.unflatten(1, (self.space.frame_skip, -1))
+        if self.space.is_position:
+            return reference_BU + chunk_BKU.sum(dim=1) * self.max_step
+        return (self.low + self.high) / 2 + chunk_BKU[:, -1] * (self.high - self.low) / 2
+
     def rest(self) -> Tensor:
         """The plan entry (U,) that stays in place: no change of a position, a rate of zero (within the limits)."""
         zero_U = torch.zeros_like(self.low)

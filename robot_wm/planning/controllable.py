@@ -87,6 +87,7 @@ def save_calibration(folder: Path, parts: CalibratedParts, body: CalibrationFile
     outputs = save_world_model(folder, parts.model, described.scales, described.step_s)
     tensors = {f"adapter.{k}": v for k, v in parts.body.adapter.state_dict().items()}
     tensors |= {f"proprio_head.{k}": v for k, v in parts.body.proprio_head.state_dict().items()}
+    tensors |= {f"response.{k}": v for k, v in parts.body.response.state_dict().items()}
     if parts.head is not None:
         tensors |= {f"head.{k}": v for k, v in parts.head.state_dict().items()}
     tensors |= {"proprio_mean_P": parts.body.proprio_mean_P, "proprio_std_P": parts.body.proprio_std_P}
@@ -143,7 +144,11 @@ def _parts(
         tensors["proprio_std_P"],
         torch.tensor(described.position_P, dtype=torch.float32),
     )
-    modules: dict[str, nn.Module] = {"adapter.": body.adapter, "proprio_head.": body.proprio_head}
+    modules: dict[str, nn.Module] = {
+        "adapter.": body.adapter,
+        "proprio_head.": body.proprio_head,
+        "response.": body.response,
+    }
     head = None
     if described.head is not None:
         head = CommandHead(described.head, latent_dim, body.history, proprio_dim, body.command_map)

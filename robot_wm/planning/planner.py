@@ -127,8 +127,8 @@ class Planner(nn.Module):
         steps = []
         for plan_MU, next_MU in zip(plan_HMU, (*plan_HMU[1:], plan_HMU[-1]), strict=True):
             commands, effective = self.body.command_map(plan_MU, reference_MU)
+            now, log_error = self.body.imagine(now, effective.flatten(1), reference_MU)
             reference_MU = commands[:, -1]
-            now, log_error = self.body.imagine(now, effective.flatten(1))
             steps.append(Step(now, log_error, plan_MU, next_MU))
         error_M = torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
         return self.objective(steps, goal).unflatten(0, (-1, num)), error_M.unflatten(0, (-1, num))
