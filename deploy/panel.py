@@ -70,10 +70,11 @@ class Panel:
         self._guards: Counter[str] = Counter()
         self._tick: Tick | None = None
         self._note = ""
+        self._flying = False
 
     def tick(self, tick: Tick) -> None:
         """One control period has passed."""
-        self._tick = tick
+        self._tick, self._flying = tick, True
         self._times_s.append(time.perf_counter())
         if tick.plan is not None:
             self._latencies_s.append(tick.latency_s)
@@ -81,7 +82,7 @@ class Panel:
 
     def landed(self, note: str) -> None:
         """A flight has ended."""
-        self._landed += 1
+        self._landed, self._flying = self._landed + 1, False
         self._guards += self._safety.counts
         self._note = note
 
@@ -110,7 +111,7 @@ class Panel:
                 yield "image", f"{found.surprise:.2f} × the farthest that calibration saw"
                 yield "last step", f"{found.miss:.2f} × calibration's worst miss"
             yield "cost", f"{self._costs[-1]:.3g}, at first {self._costs[0]:.3g}"
-        counts = self._guards + self._safety.counts
+        counts = self._guards + (self._safety.counts if self._flying else Counter())
         yield "guards", ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none has stepped in"
 
     def _commands(self, tick: Tick) -> Table:

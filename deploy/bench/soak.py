@@ -29,7 +29,8 @@ from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.robot import Observation
 
 _COMMANDS = {"quick": 6_000, "full": 100_000}
-_SIGNALS = {"quick": (0.5, 2.0), "full": (1.0, 6.0)}  # seconds from one to the next, shortest and longest
+_SESSION = {"quick": (50, 800), "full": (200, 6_000)}  # commands from one signal to the next, fewest and most
+_LONGEST_S = 120.0  # of a session, on a computer that is busy
 _START_S = 60.0  # for a child to import what it needs and to fly
 _END_S = 20.0  # for a child to brake after SIGTERM
 
@@ -106,7 +107,7 @@ def soak(config: BenchConfig) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for number, interface in enumerate(("joint_position", "joint_velocity")):
             seed = 2 * config.seed + number
-            endure(Path(folder) / interface, interface, _COMMANDS[config.size] // 2, _SIGNALS[config.size], seed, tally)
+            endure(Path(folder) / interface, interface, _COMMANDS[config.size] // 2, _SESSION[config.size], seed, tally)
     n = tally.commands
     return [
         Row("commands outside range, step, acceleration or jerk", tally.breaches, n=n, target=0, better="lower"),
@@ -118,29 +119,36 @@ def soak(config: BenchConfig) -> list[Row]:
     ]  # fmt: skip
 
 
-def endure(
-    folder: Path, interface: str, commands: int, signals_s: tuple[float, float], seed: int, tally: Tally
-) -> None:
-    """Serve a point until it got so many commands, and end whoever controls it over and over again."""
+def endure(folder: Path, interface: str, commands: int, session: tuple[int, int], seed: int, tally: Tally) -> None:
+    """Serve a point until it got so many commands, and end whoever controls it over and over again.
+
+    Args:
+        folder: for the bundle and the logs; made here.
+        interface: of the point.
+        commands: that it gets at least.
+        session: fewest and most commands from one signal to the next.
+        seed: of faults and signals.
+        tally: what came of it is added here.
+    """
     spec = soak_flight.spec(interface)
     bundle = soak_flight.write_bundle(folder / "bundle", spec)
     rng = np.random.default_rng(seed)
     with _served(spec) as server:
-        session = 0
+        number = 0
         while server.monitor.num_commands < commands:
-            seen = folder / f"session_{session:04d}"
+            seen = folder / f"session_{number:04d}"
             seen.mkdir()
             with _flying(bundle, server.port, seen, int(rng.integers(1 << 30))) as child:
                 _wait(child, seen)
-                deadline_s = time.monotonic() + rng.uniform(*signals_s)
-                while time.monotonic() < deadline_s and child.poll() is None:
-                    time.sleep(0.01)
-                number = signal.SIGKILL if rng.random() < 0.5 else signal.SIGTERM
-                child.send_signal(number)
+                until, deadline_s = server.monitor.num_commands + rng.integers(*session), time.monotonic() + _LONGEST_S
+                while server.monitor.num_commands < until and time.monotonic() < deadline_s and child.poll() is None:
+                    time.sleep(0.005)
+                end = signal.SIGKILL if rng.random() < 0.5 else signal.SIGTERM
+                child.send_signal(end)
                 child.wait(_END_S)
-            tally.count(f"{number.name} and restart")
+            tally.count(f"{end.name} and restart")
             _take_stock(seen, tally)
-            session += 1
+            number += 1
         time.sleep(0.2)
         tally.commands += server.monitor.num_commands
         tally.breaches += server.monitor.num_breaches

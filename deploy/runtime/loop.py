@@ -37,7 +37,7 @@ class Tick:
         held: the guard that took the robot out of the planner's hands, or None.
         command_U: what was asked of the robot [the command's unit].
         sent_U: what the robot says it sent [the command's unit].
-        latency_s: from frame in to plan out [s]; NaN on ticks without a plan.
+        latency_s: from frame in to command out [s], or to the plan that a worker made; NaN on ticks without a plan.
     """
 
     index: int
@@ -55,7 +55,7 @@ class LoopResult:
 
     Attributes:
         num_ticks: control periods that passed.
-        latencies_s: wall time from frame in to plan out, one per plan [s].
+        latencies_s: wall time from frame in to command out, or to a worker's plan; one per plan [s].
         interventions: ticks on which each guard stepped in, by name.
         late_plans: plans that took longer than a model step of wall time, whatever the robot's clock says.
         buffered_ticks: control periods in which the next plan was late and the rest of the one before was executed.
@@ -228,8 +228,10 @@ class _Flight:
         if held is None and reply is not None:
             self.timeline.take(reply.plan, reply.question.from_rest)
         command_U, held = self._command(held)
-        sent_U = self._write(command_U)
         plan, latency_s = (None, float("nan")) if reply is None else (reply.plan, reply.latency_s)
+        if reply is not None and reply.question.asked_s == read_s:  # planned while the loop waited
+            latency_s = time.perf_counter() - read_s
+        sent_U = self._write(command_U)
         self.index += 1
         return Tick(self.index - 1, observation, plan, held, command_U, sent_U, latency_s)
 

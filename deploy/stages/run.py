@@ -164,6 +164,11 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
             outcome = {"episode": flight.number, **judged, **_told(result)}
             log.end(outcome)
             panel.landed(_note(outcome))
+            if config.robot == "feetech" and result.ended_by:  # nobody has put the arm where the next one begins
+                raise UserError(
+                    f"{result.ended_by} ended flight {flight.number}" + (f": {result.error}" if result.error else ""),
+                    f"See why (robot-wm view {folder}), then run again: it goes on",
+                )
 
 
 def _told(result: LoopResult) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from deploy.drivers.monitor import Monitor
 @pytest.mark.slow
 def test_nothing_leaves_the_limits_and_no_acknowledged_row_is_lost(tmp_path: Path) -> None:
     tally = Tally()
-    endure(tmp_path, "joint_position", 1200, (0.3, 1.5), seed=7, tally=tally)
+    endure(tmp_path, "joint_position", 1200, (50, 600), seed=7, tally=tally)
     assert tally.commands >= 1200
     assert tally.told == []
     assert tally.logged >= tally.acknowledged > 800

@@ -162,6 +162,8 @@ def test_interrupted_run_goes_on_with_the_next_episode(
     monkeypatch.setattr(Controller, "step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(config)
+    (left,) = Path(config.out).glob("run/*/dataset")
+    assert [LeRobotDataset(left).episode_length(i) for i in range(2)] == [50, 24], "what was flown is a dataset already"
     path = run(config)
     assert steps == 20 + 13, "the first episode was not flown again"
     dataset = LeRobotDataset(path / "dataset")
