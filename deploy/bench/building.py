@@ -28,7 +28,7 @@ def building(
 ) -> dict[str, list[float]]:
     """Frames per second of the video: decoded and dropped, the same as RGB, and into a cache of 64 px at 5 Hz.
 
-    A decoder gives YUV, from which every cache of RGB must still be converted: at 64 px half as much work again.
+    A decoder gives YUV, from which every cache of RGB must still be converted: at 64 px two fifths more work.
     """
     with LeRobotWriter(path, fps, {image_key("front"): Feature("video", (height, width, 3))}) as writer:
         for episode in range(episodes):

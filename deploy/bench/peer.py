@@ -20,7 +20,7 @@ _NEEDED = (
     "imageio",
 )  # it imports the last two, undeclared
 _SCRIPT = Path(__file__).with_name("peer_script.py")
-_INSTALL_S, _MEASURE_S = 1800, 600
+_MAKE_S, _INSTALL_S, _MEASURE_S = 120, 900, 600
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def _environment() -> Path:
     python, finished = folder / "bin" / "python", folder / "installed"
     if not finished.exists():
         console.say(f"installing {NAME} into {folder} (about 6 GB)")
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, check=True)
+        make = [sys.executable, "-m", "venv", str(folder)]
+        subprocess.run(make, capture_output=True, text=True, timeout=_MAKE_S, check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", *_NEEDED]
         subprocess.run(install, capture_output=True, text=True, timeout=_INSTALL_S, check=True)
         finished.touch()
