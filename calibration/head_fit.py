@@ -32,7 +32,7 @@ class HeadFitConfig:
 
     size: CommandHeadConfig = field(default_factory=CommandHeadConfig)
     steps: int = 300
-    batch: int = 128
+    batch: int = 64
     futures: int = 4096
     learning_rate: float = 1e-3
     hindsight: float = 0.1

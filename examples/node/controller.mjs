@@ -35,14 +35,18 @@ export class Controller {
     this.history = this.history ? [...this.history.slice(1), latent] : Array(history).fill(latent);
     const past = new Float32Array(history * latent_dim);
     this.history.forEach((z, i) => past.set(z, i * latent_dim));
-    const plan = await this.planner.run({
+    const inputs = {
       history: tensor([1, history, latent_dim], past),
       goal: tensor([1, latent_dim], this.goal),
       proprio: tensor([1, proprio.length], Float32Array.from(proprio)),
       reference: tensor([1, dim], Float32Array.from(reference)),
       warm: this.warm,
       noise: tensor([1, iterations, candidates, horizon, dim], noise),
-    });
+    };
+    if (this.spec.schema > 1) {
+      inputs.target = tensor([1, proprio.length], new Float32Array(proprio.length).fill(NaN)); // the goal's picture says it all
+    }
+    const plan = await this.planner.run(inputs);
     this.warm = plan.next_warm;
     return Array.from({ length: command.frame_skip }, (_, k) => Array.from(plan.command.data.slice(k * dim, (k + 1) * dim)));
   }

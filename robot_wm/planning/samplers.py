@@ -93,7 +93,8 @@ class MPPI:
     """Model-predictive path integral control (Williams et al., arXiv:1509.01149): a mean weighted by exp(-cost).
 
     Attributes:
-        temperature: in units of the mean cost above the best one, so that it suits any objective.
+        temperature: in units of the mean cost above the best one, so that it suits any objective. Differences of less
+            than a hundredth of the cost itself count little: they would be the model's noise, and rounding's.
         initial_std: deviation of the first draw in plan units.
         shrink: factor of the deviation from one iteration to the next.
     """
@@ -115,7 +116,8 @@ class MPPI:
     def update(self, belief: Belief, plans_BNHU: Tensor, cost_BN: Tensor, slope_BNHU: Tensor | None) -> Belief:
         """The belief after the costs of the candidates are known."""
         above_BN = cost_BN - cost_BN.amin(1, keepdim=True)
-        weight_BN = torch.softmax(-above_BN / (self.temperature * above_BN.mean(1, keepdim=True) + 1e-9), dim=1)
+        scale_B1 = self.temperature * above_BN.mean(1, keepdim=True) + 0.01 * cost_BN.abs().mean(1, keepdim=True)
+        weight_BN = torch.softmax(-above_BN / (scale_B1 + 1e-9), dim=1)
         mean_BHU = (weight_BN[:, :, None, None] * plans_BNHU).sum(1)
         return Belief(mean_BHU, belief.std_BHU * self.shrink, mean_BHU[:, None])
 
