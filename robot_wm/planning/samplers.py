@@ -134,7 +134,7 @@ class Gradient:
     """
 
     kind: Literal["gradient"] = "gradient"
-    initial_std: float = 0.5
+    initial_std: float = 0.6
     shrink: float = 0.6
     descends: ClassVar[bool] = True
 

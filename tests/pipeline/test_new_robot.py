@@ -89,6 +89,7 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
         "calibrate", crane, f"model={model}", f"data={log}", "transitions=60", "validation=0.25", "fit.batch=16",
         "fit.steps=300",
         "head.steps=50",
+        "head.futures=256",
         "fit.encoder_steps=3",
     )  # fmt: skip
     exported = robot_wm("export", f"calibration={calibrated}", *TINY_PLANNER)

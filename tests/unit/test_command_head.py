@@ -1,15 +1,30 @@
 """The command head on a body whose dynamics are known: trained in imagination, it reaches goals without a search."""
 
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from calibration.adapter_fit import Windows
 from calibration.head_fit import HeadFitConfig, fit_head, imagined, relabelled
 from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import open_run
+from robot_wm.data.loader import Scales
+from robot_wm.models.adapter import AdapterConfig, ProprioHead
 from robot_wm.models.command_head import CommandHead, CommandHeadConfig
+from robot_wm.models.dynamics import DynamicsConfig
+from robot_wm.models.encoder import EncoderConfig
+from robot_wm.models.world_model import WorldModel, WorldModelConfig
+from robot_wm.planning.controllable import CalibrationFile, load_controllable, save_calibration
+from robot_wm.planning.objectives import ObjectiveConfig
 from robot_wm.planning.planner import OneShot, Planner, PlannerConfig, fit_horizon
+from robot_wm.training.checkpoint import ModelFile
+from tests.equivalence.test_export_parity import NAMES, make_controllable
 from tests.point_body import STEP, point_body
 
+SCALES = Scales(1.0, (1.0,) * 4, (0.0,) * 3, (1.0,) * 3, 1.0)
 CONFIG = HeadFitConfig(
     CommandHeadConfig(width=64, horizon=3), steps=300, batch=64, futures=512, learning_rate=3e-3, noise=0.0
 )
@@ -89,3 +104,29 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
         CommandHeadConfig(horizon=0)
     with pytest.raises(UserError, match="futures 0"):
         HeadFitConfig(futures=0)
+
+
+@torch.no_grad()
+def test_a_calibration_keeps_its_head_and_plans_ahead_of_its_delay(tmp_path: Path) -> None:
+    tiny = make_controllable()
+    body, head = tiny.planner.body, tiny.planner.head
+    assert head is not None
+    encoder = EncoderConfig(size=32, channels=(8, 8, 8), blocks=1, keypoints=4, grid_channels=1)
+    sizes = WorldModelConfig(encoder, DynamicsConfig(32, 1), 3)
+    model = WorldModel(sizes)
+    model.dynamics.load_state_dict(body.dynamics.state_dict())
+    late = replace(tiny.embodiment, delay_s=1.5 * tiny.embodiment.step_s)
+    file = CalibrationFile(late, tiny.command, NAMES, AdapterConfig(16, 4), head=head.config)
+    body.proprio_head = ProprioHead(body.latent_dim, len(NAMES))  # of the size that loading expects
+    parts = SimpleNamespace(model=model, body=body, head=head)
+    with open_run(tmp_path, "calibrate", "tiny", {"seed": 0}) as run:
+        run.finish(save_calibration(run.path, parts, file, ModelFile(sizes, SCALES, 0.1)))
+    found = load_controllable(run.path, PlannerConfig(objective=ObjectiveConfig(time=0.1)))
+    assert found.planner.ahead == 2
+    inputs = [torch.randn(3, 2, body.latent_dim), torch.randn(3, body.latent_dim), torch.randn(3, 4), torch.zeros(3, 2)]
+    assert found.one_shot is not None
+    *_, plan = found.one_shot(*inputs)
+    assert torch.allclose(plan, OneShot(Planner(PlannerConfig(), body), head)(*inputs)[-1], atol=1e-6)
+    _, with_time, *_ = found.one_shot(*inputs)
+    _, without, *_ = OneShot(Planner(PlannerConfig(), body), head)(*inputs)
+    assert not torch.allclose(with_time, without)
