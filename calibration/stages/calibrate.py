@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from calibration.adapter_fit import FitConfig, Windows, make_windows
 from calibration.candidate import Candidate, Ground, Kind, fit_candidate
 from calibration.head_fit import HeadFitConfig, fit_head
 from calibration.learning_curve import learn
+from calibration.live import TwinConfig, record_twin
 from calibration.log_timing import LogTiming
 from calibration.prediction import Prediction, predict_held_out, settle_certainty
 from calibration.report import write_report
@@ -49,6 +50,8 @@ class CalibrateConfig:
         embodiment: the body.
         model: pretrain run, or `shipped`: the world model that comes with the package.
         data: a log of the body at its control rate: a LeRobot dataset, or the run that recorded it.
+        source: `data`: that log; `twin`: one recorded live from the twin, a run of its own.
+        twin: which twin that is.
         transitions: labelled transitions (model steps) used, from the beginning of the log.
         pretrained: false starts from random weights instead: the reference that shows what pretraining is worth.
         head: how the command head is trained.
@@ -60,7 +63,9 @@ class CalibrateConfig:
 
     embodiment: Embodiment
     model: str
-    data: str
+    data: str | None = None
+    source: Literal["data", "twin"] = "data"
+    twin: TwinConfig = field(default_factory=TwinConfig)
     transitions: int = 500
     pretrained: bool = True
     adapter: AdapterConfig = field(default_factory=lambda: AdapterConfig(kind="auto"))
@@ -87,11 +92,17 @@ def calibrate(config: CalibrateConfig) -> Path:
         )
     if not 0 < config.validation < 1:
         raise UserError(f"validation is {config.validation}", "Give a share above 0 and below 1")
+    if config.source == "twin":
+        data = record_twin(Path(config.out), config.embodiment, config.twin, config.transitions, config.seed)
+    elif config.data is None:
+        raise UserError("calibrate: 'data' is missing", "Give data=LOG of the robot, or source=twin to record the twin")
+    else:
+        data = Path(config.data)
     with load(config.embodiment) as simulation:
         command, names = simulation.command, simulation.proprio_names
         table, lens = _kinematics(simulation, config.adapter.kind), focal(simulation.model, simulation.camera)
     pretrained = model_run(config.model)
-    inputs = {"model": pretrained, "data": Path(config.data)} | model_inputs(config.embodiment)
+    inputs = {"model": pretrained, "data": data} | model_inputs(config.embodiment)
     with open_run(Path(config.out), "calibrate", config.name, config, inputs) as run:
         if run.complete:
             console.say(f"calibrate: already done with the same inputs: {run.path}")
@@ -106,7 +117,7 @@ def calibrate(config: CalibrateConfig) -> Path:
                 f"warning: {config.embodiment.name} steps {config.embodiment.step_s:g} s, "
                 f"the world model {described.step_s:g} s; change frame_skip"
             )
-        size, dataset = model.config.encoder.size, dataset_folder(Path(config.data))
+        size, dataset = model.config.encoder.size, dataset_folder(data)
         read = partial(
             load_transitions, dataset, command=command, proprio_names=names, size=size, cache=Path(config.cache)
         )
@@ -140,7 +151,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
     used, held_out = split(int(transitions.episode_F.max()) + 1, config.validation, config.seed)
     if not len(held_out):
         raise UserError(
-            f"{config.data} holds a single episode within transitions={config.transitions}",
+            f"the log holds a single episode within transitions={config.transitions}",
             "Record two or more: the fit is judged on episodes that it has not seen",
         )
     chosen, prediction, errors = _choose(run, config, ground, used, held_out)

@@ -9,13 +9,16 @@ import torch
 
 from calibration.adapter_fit import FitConfig
 from calibration.head_fit import HeadFitConfig
+from calibration.live import TwinConfig, record_twin
 from calibration.stages.calibrate import PATCH, CalibrateConfig, calibrate
 from calibration.summary import SUMMARY, Summary
 from robot_wm.contracts import files
 from robot_wm.contracts.config import from_mapping
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run, read_run
+from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.data.scales import Scales
 from robot_wm.models.adapter import AdapterConfig
@@ -112,3 +115,19 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     assert body.embodiment.delay_s == manifest.metrics["delay_s"]
     assert body.embodiment.digest() == arm.digest(), "a measured delay makes no other body"
     assert calibrate(config) == run
+
+
+def test_a_log_of_the_twin_is_recorded_live_and_found_again(arm: Embodiment, tmp_path: Path) -> None:
+    found = record_twin(tmp_path, arm, TwinConfig(severity=0.5, preset="timing"), 30, seed=1)
+    log = LeRobotDataset(found / "dataset")
+    assert log.num_episodes == 2 and log.episode_length(0) == 25 * arm.frame_skip + 1
+    columns = log.columns(0)
+    assert np.ptp(columns[STATE][:, :2], axis=0).min() > 0.05, "it moves"
+    assert record_twin(tmp_path, arm, TwinConfig(severity=0.5, preset="timing"), 30, seed=1) == found
+    other = record_twin(tmp_path, arm, TwinConfig(severity=0.5, preset="timing", seed=3), 30, seed=1)
+    assert not np.array_equal(LeRobotDataset(other / "dataset").columns(0)[STATE], columns[STATE]), "another twin"
+
+
+def test_no_data_and_no_source_is_refused(arm: Embodiment, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'data' is missing\. Give data=LOG"):
+        calibrate(CalibrateConfig(arm, str(model), out=str(tmp_path)))
