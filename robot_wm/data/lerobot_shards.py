@@ -1,6 +1,7 @@
 """LeRobot v3.0 datasets whose parts many processes write at the same time."""
 
 import itertools
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robot_wm.contracts import files
+from robot_wm.contracts import files, limits
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import lerobot_files
-from robot_wm.data.lerobot import read_episode_rows
+from robot_wm.data.lerobot import BOOKKEEPING, read_episode_rows
 from robot_wm.data.lerobot_files import INFO, Episode, Format, Row
 
 _SHARDS = "meta/shards"
@@ -41,7 +42,7 @@ class LeRobotShards:
         self.path, self._format = Path(path), form
         self.lengths, self._tasks = list(lengths), {task: i for i, task in enumerate(tasks)}
         self._starts = [0, *itertools.accumulate(self.lengths)]  # first row of every episode
-        self.shards = _cut(self.lengths)
+        self.shards = _cut(self.lengths, _most_rows(form))
         if (self.path / INFO).is_file():
             form.check(self.path, files.read_json(self.path / INFO))
 
@@ -98,9 +99,15 @@ class LeRobotShards:
         return self.path / _SHARDS / f"{number:06d}.parquet"
 
 
-def _cut(lengths: Sequence[int]) -> list[range]:
-    """Consecutive episodes to shards of about equal rows; a matter of the lengths alone."""
-    most = min(_MOST_ROWS, sum(lengths) / _LEAST_SHARDS)
+def _most_rows(form: Format) -> int:
+    """Of a shard: fewer where rows carry depth, because no larger parquet file would be read again."""
+    values = sum(math.prod(f.shape) for f in {**form.features, **BOOKKEEPING}.values() if not f.is_video)
+    return min(_MOST_ROWS, limits.TABLE_VALUES // values)
+
+
+def _cut(lengths: Sequence[int], most_rows: int) -> list[range]:
+    """Consecutive episodes to shards of about equal rows; a matter of lengths and features alone."""
+    most = min(most_rows, sum(lengths) / _LEAST_SHARDS)
     shards: list[range] = []
     start = rows = 0
     for index, length in enumerate(lengths):

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robot_wm.contracts.dataset import STATE, Feature, image_key
+from robot_wm.contracts import limits
+from robot_wm.contracts.dataset import STATE, Feature, depth_key, image_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_files import Episode, Format
@@ -132,3 +133,9 @@ def test_an_episode_of_another_length_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 3 rows, not 7"):
         shards.write(0, lambda index: episode(1))
     assert 0 in shards.missing()
+
+
+def test_shards_with_depth_stay_within_what_can_be_read_again(tmp_path: Path) -> None:
+    depth = {depth_key("front"): Feature("uint16", (480, 640))}
+    shards = LeRobotShards(tmp_path / "set", Format(25.0, depth), [100] * 10_000, TASKS)
+    assert max(len(shard) * 100 for shard in shards.shards) * 480 * 640 < limits.TABLE_VALUES
