@@ -65,12 +65,12 @@ STAGES: dict[str, Stage] = {
     "excite": Stage(
         "calibration.stages.excite", "excite", "ExciteConfig",
         "A safe motion that makes a body's parameters identifiable, judged before anything moves",
-        "robot-wm excite embodiment=desk_arm",
+        "robot-wm excite embodiment=so101",
     ),
     "identify": Stage(
         "calibration.stages.identify", "identify_body", "IdentifyConfig",
         "MuJoCo parameters of a body from a log of it, with 95 % intervals, as a patch to its MJCF",
-        "robot-wm identify embodiment=desk_arm data=runs/record/RUN",
+        "robot-wm identify embodiment=so101 data=runs/record/RUN",
     ),
     "board": Stage(
         "calibration.stages.board", "print_board", "BoardConfig",
@@ -80,7 +80,7 @@ STAGES: dict[str, Stage] = {
     "camera": Stage(
         "calibration.stages.camera", "calibrate_camera", "CameraConfig",
         "A camera's lens and place from pictures of the board, as an MJCF whose render overlays the real picture",
-        "robot-wm camera embodiment=desk_arm data=runs/record/RUN",
+        "robot-wm camera embodiment=so101 data=runs/record/RUN",
     ),
     "export": Stage(
         "deploy.stages.export", "export", "ExportConfig",

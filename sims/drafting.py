@@ -164,7 +164,7 @@ def _end_effector(model: mujoco.MjModel, actuators: list[int]) -> str:
 def _likeness(name: str) -> int:
     """Whether one of the words in a name is what ends of arms are called: 1 or 0."""
     parts = re.split(r"[^a-z]+", name.lower())
-    return int(any(part == "ee" or part.startswith(_HAND_WORDS) for part in parts))
+    return int(any(part in ("ee", "tip") or part.startswith(_HAND_WORDS) for part in parts))
 
 
 def _depth(model: mujoco.MjModel, body: int, moved: set[int]) -> int:

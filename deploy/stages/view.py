@@ -9,7 +9,7 @@ from robot_wm.contracts import bundle
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import MANIFEST, dataset_folder, read_run
 from robot_wm.training.checkpoint import SHIPPED, model_run
-from sims import catalog
+from sims import catalog, models
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,9 @@ def _data(config: ViewConfig, run: Path) -> Path:
 
 
 def _robot(config: ViewConfig) -> Path | None:
+    kind, _, rest = config.target.partition("/")
+    if rest and kind not in (catalog.MENAGERIE, models.PROCEDURAL) and not Path(config.target).exists():
+        raise UserError(f"view: {config.target} does not exist", "Give the folder that a command printed, or a robot")
     embodiment = catalog.find(config.target, [Path(folder) for folder in config.folders])
     if config.live:
         from deploy.view import live  # viser, an extra

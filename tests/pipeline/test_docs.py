@@ -87,7 +87,7 @@ def check(line: Line) -> None:
     overrides = [o for o in cli._overrides(name, request) if not o.startswith("hydra")]
     if request.multirun:  # each job gets one of the values
         overrides = [o.partition("=")[0] + "=" + o.partition("=")[2].split(",")[0] for o in overrides]
-    values = compose.compose(name, overrides, [*request.config_dirs, REPOSITORY / "examples" / "new_robot"])
+    values = compose.compose(name, overrides, request.config_dirs)
     _, kind = cli.load(cli.STAGES[name])
     try:
         from_mapping(kind, values, name)

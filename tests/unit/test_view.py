@@ -163,6 +163,8 @@ def test_command_line_takes_the_target_as_a_word_and_refuses_what_is_nothing(
     assert "no run, dataset" in capsys.readouterr().err
     assert cli.main(["view", "nonsense"]) == 2
     assert "robot 'nonsense' is not known" in capsys.readouterr().err
+    assert cli.main(["view", "runs/run/nothing"]) == 2
+    assert "runs/run/nothing does not exist" in capsys.readouterr().err
     source = pages["controller"].parents[1] / "bundle"
     assert cli.main(["view", str(source)]) == 0
     assert capsys.readouterr().out.strip() == "views/bundle.html"
