@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "soak": ("deploy.bench.soak", "soak"),
     "humanoid": ("deploy.bench.humanoid", "humanoid"),
     "calibration": ("deploy.bench.calibration", "calibration"),
+    "few-shot": ("deploy.bench.few_shot", "few_shot"),
     "deploy": ("deploy.bench.deploy", "deploy"),
     "control": ("deploy.bench.control", "control"),
 }

@@ -26,6 +26,7 @@ from robot_wm.data import video
 from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.data.loader import Scales
 from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.models.body import Body
 from robot_wm.models.dynamics import DynamicsConfig
 from robot_wm.models.encoder import EncoderConfig
 from robot_wm.models.world_model import WorldModel, WorldModelConfig
@@ -177,13 +178,16 @@ def write_models(body: Embodiment) -> None:
         command, names = simulation.command, simulation.proprio_names
     adapter = AdapterConfig()
 
-    body_parts = SimpleNamespace(
-        adapter=Adapter(adapter, 8, 4, TINY.encoder.latent_dim, TINY.action_dim),
-        proprio_head=ProprioHead(TINY.encoder.latent_dim, 4),
-        proprio_mean_P=torch.zeros(4),
-        proprio_std_P=torch.ones(4),
+    known = Body(
+        model.dynamics,
+        Adapter(adapter, 8, 4, TINY.encoder.latent_dim, TINY.action_dim),
+        ProprioHead(TINY.encoder.latent_dim, 4),
+        command,
+        torch.zeros(4),
+        torch.ones(4),
+        torch.ones(4),
     )
-    parts = SimpleNamespace(model=model, body=body_parts, head=None)
+    parts = SimpleNamespace(model=model, body=known, head=None)
     file = CalibrationFile(body, command, names, adapter)
     with open_run(Path("runs"), "calibrate", "tiny", {"seed": 0}, {"data": Path("log")}) as run:
         run.finish(save_calibration(run.path, parts, file, ModelFile(TINY, SCALES, 0.2)))
