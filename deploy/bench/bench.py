@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "delay": ("deploy.bench.delay", "delay"),
     "soak": ("deploy.bench.soak", "soak"),
     "humanoid": ("deploy.bench.humanoid", "humanoid"),
+    "trust": ("deploy.bench.trust", "trust"),
     "calibration": ("deploy.bench.calibration", "calibration"),
     "few-shot": ("deploy.bench.few_shot", "few_shot"),
     "deploy": ("deploy.bench.deploy", "deploy"),

@@ -43,7 +43,7 @@ def test_nothing_and_everything_failing_leave_an_interval() -> None:
     for failed in (False, True):
         draws, proposals = search(lambda pair, point_A, failed=failed: (failed, 0.0), 2, 2, 2, 30, 0)
         rate = failure_rate(draws, proposals)
-        assert rate.value == pytest.approx(failed, abs=0.05)
+        assert rate.value == pytest.approx(float(failed), abs=0.05)
         assert 0.05 < rate.high - rate.low < 0.7
 
 
