@@ -17,7 +17,7 @@ from deploy.robots import REAL_TIME, SEED_STRIDE, Arm, Choice, Flight, RobotName
 from deploy.runtime.controller import Controller
 from deploy.runtime.loop import LoopResult, latency_percentiles_ms, run_loop
 from deploy.runtime.recorder import FlightEpisode, FlightLog, keep_goal, read_episodes
-from deploy.runtime.safety import Safety
+from deploy.runtime.safety import PLANNER_STALL, Safety
 from robot_wm import console
 from robot_wm.contracts.bundle import Bundle, read_bundle
 from robot_wm.contracts.embodiment import Embodiment
@@ -164,7 +164,8 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
             outcome = {"episode": flight.number, **judged, **_told(result)}
             log.end(outcome)
             panel.landed(_note(outcome))
-            if config.robot == "feetech" and result.ended_by:  # nobody has put the arm where the next one begins
+            # Nobody has put an arm where the next flight begins, and a planner that hangs cannot be asked again.
+            if result.ended_by == PLANNER_STALL or (config.robot == "feetech" and result.ended_by):
                 raise UserError(
                     f"{result.ended_by} ended flight {flight.number}" + (f": {result.error}" if result.error else ""),
                     f"See why (robot-wm view {folder}), then run again: it goes on",
