@@ -130,7 +130,7 @@ def _timing(found: LogTiming, embodiment: Embodiment) -> list[tuple[str, str]]:
     if found.stream is not None:
         stream = found.stream
         rows.append(
-            ("Rows", f"{stream.rate_hz:.4g} Hz, jitter {1e3 * stream.jitter_s:.2g} ms, {stream.dropped} lost; longest "
+            ("Rows", f"{stream.rate_hz:.4g} Hz, jitter {1e3 * stream.jitter_s:.1f} ms, {stream.dropped} lost; longest "
              f"gap {1e3 * stream.longest_gap_s:.0f} ms")
         )  # fmt: skip
     rows.append(("Command to motion", words(found.command_to_motion)))
