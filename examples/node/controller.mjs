@@ -28,9 +28,10 @@ export class Controller {
   }
 
   // frame: Uint8Array, RGB rows; proprio: in the order of spec.proprio; reference: the command in force;
-  // noise: standard normal, iterations × candidates × horizon × commands. Returns frame_skip rows of commands.
-  async step(frame, proprio, reference, noise) {
-    const { history, latent_dim, horizon, iterations, candidates, command } = this.spec;
+  // noise: standard normal, iterations × candidates × horizon × commands; pending: where spec.ahead is above 0, that
+  // many chunks of commands already under way. Returns frame_skip rows of commands.
+  async step(frame, proprio, reference, noise, pending = null) {
+    const { history, latent_dim, horizon, iterations, candidates, command, ahead } = this.spec;
     const latent = await this.encode(frame), dim = command.names.length;
     this.history = this.history ? [...this.history.slice(1), latent] : Array(history).fill(latent);
     const past = new Float32Array(history * latent_dim);
@@ -43,9 +44,9 @@ export class Controller {
       warm: this.warm,
       noise: tensor([1, iterations, candidates, horizon, dim], noise),
     };
-    if (this.spec.schema > 1) {
-      inputs.target = tensor([1, proprio.length], new Float32Array(proprio.length).fill(NaN)); // the goal's picture says it all
-    }
+    if (this.planner.inputNames.includes("target")) // no other target than the goal's picture
+      inputs.target = tensor([1, proprio.length], new Float32Array(proprio.length).fill(NaN));
+    if (ahead) inputs.pending = tensor([1, ahead, command.frame_skip, dim], Float32Array.from(pending.flat(2)));
     const plan = await this.planner.run(inputs);
     this.warm = plan.next_warm;
     return Array.from({ length: command.frame_skip }, (_, k) => Array.from(plan.command.data.slice(k * dim, (k + 1) * dim)));

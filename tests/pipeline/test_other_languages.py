@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from deploy.runtime.controller import Controller
@@ -23,6 +24,7 @@ class Recording:
 
     bundle: Path
     inputs: Path
+    packed: Path
     commands: np.ndarray
 
 
@@ -38,6 +40,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     controller.set_goal(frames[-1])
     controller.reset(np.array([0.25, -0.125]))
     commands, steps, reference = [], [], [0.25, -0.125]
+    packed = [np.array(reference, np.float32).tobytes(), frames[-1].tobytes()]
     for frame in frames[:-1]:
         proprio = rng.normal(size=len(spec.proprio)).astype(np.float32)
         draws = noise.standard_normal(shape, dtype=np.float32)
@@ -47,10 +50,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
                 "noise": draws.ravel().tolist(),
             }
         )  # fmt: skip
+        packed += [frame.tobytes(), proprio.tobytes(), draws.tobytes()]
         commands.append(controller.step(frame, proprio).command_KU)
         controller.sent(commands[-1][-1])
     (folder / "inputs.json").write_text(json.dumps({"goal": frames[-1].ravel().tolist(), "steps": steps}))
-    return Recording(bundle, folder / "inputs.json", np.array(commands))
+    (folder / "inputs.bin").write_bytes(b"".join(packed))
+    return Recording(bundle, folder / "inputs.json", folder / "inputs.bin", np.array(commands))
 
 
 def run(command: list[str], folder: Path, limit_s: float) -> subprocess.CompletedProcess[str]:
@@ -85,3 +90,30 @@ def test_node_steps_the_bundle_to_the_same_commands(node: Path, recording: Recor
     done = run(["node", "replay.mjs", str(recording.bundle), str(recording.inputs)], node, RUN_LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert np.abs(np.array(json.loads(done.stdout)) - recording.commands).max() <= 1e-4
+
+
+def headers_and_library() -> tuple[Path, Path]:
+    """ONNX Runtime's C++ headers, and a shared library: the Python package carries one."""
+    named = os.environ.get("ONNXRUNTIME_INCLUDE")
+    places = [Path(named)] if named else []
+    places += [Path(root) / "include" / sub for root in ("/usr", "/usr/local") for sub in ("onnxruntime", ".")]
+    include = next((p for p in places if (p / "onnxruntime_cxx_api.h").is_file()), None)
+    if include is None:
+        pytest.skip("no headers of ONNX Runtime here (name their folder by ONNXRUNTIME_INCLUDE)")
+    library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"), None)
+    if library is None or shutil.which("g++") is None:
+        pytest.skip("no shared library of ONNX Runtime, or no g++")
+    return include, library
+
+
+@pytest.mark.slow
+def test_cpp_steps_the_bundle_to_the_same_commands(recording: Recording, tmp_path: Path, repository: Path) -> None:
+    include, library = headers_and_library()
+    source, program = repository / "examples" / "cpp" / "controller.cpp", tmp_path / "controller"
+    command = ["g++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-I", str(include), str(source), str(library)]
+    built = run([*command, f"-Wl,-rpath,{library.parent}", "-o", str(program)], tmp_path, RUN_LIMIT_S)
+    assert built.returncode == 0, built.stderr
+    done = run([str(program), str(recording.bundle), str(recording.packed)], tmp_path, RUN_LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    found = np.array([line.split() for line in done.stdout.splitlines()], np.float64)
+    assert np.abs(found.reshape(recording.commands.shape) - recording.commands).max() <= 1e-4
