@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.export.batch import check_batch, export_batch
 from deploy.export.graphs import OPSET, export_graph
 from deploy.export.metadata import Joints, attach, metadata
 from deploy.export.parity import MOST_TIPPED, Recorded, measure
@@ -38,6 +39,7 @@ def export_bundle(
     seed: int = 0,
     joints: Joints | None = None,
     familiar: Familiar | None = None,
+    dynamic_batch: bool = False,
 ) -> Bundle:
     """Export encoder and planner, compare them with PyTorch, and only then let the bundle appear at `path`.
 
@@ -49,6 +51,7 @@ def export_bundle(
         seed: of the noise.
         joints: what the MJCF says of the commanded joints, for other projects' runners.
         familiar: what the calibration log looked like, for the runtime's guards.
+        dynamic_batch: write graphs for any number of rows as well.
 
     Raises:
         UserError: a module that does not export without control flow, recorded inputs of another body, or a
@@ -66,6 +69,10 @@ def export_bundle(
             export_graph(planner, plan_signature(spec), building / PLAN_FILE)
         if controllable.one_shot is not None:
             export_graph(controllable.one_shot.eval(), head_signature(spec), building / HEAD_FILE)
+        if dynamic_batch:
+            with traced_slope(planner):
+                export_batch(encoder, planner, spec, building)
+            check_batch(encoder, planner, spec, building, recorded, tolerance)
         for graph in sorted(building.iterdir()):
             attach(graph, metadata(spec, joints, graph.name))
         parity = measure(encoder, planner, building, spec, recorded, seed, controllable.one_shot)

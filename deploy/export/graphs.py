@@ -27,7 +27,9 @@ _FOLD_BYTES = 1 << 26  # far above any weight
 CONTROL_FLOW = frozenset({"Loop", "If", "Scan", "SequenceMap"})
 
 
-def export_graph(module: nn.Module, signature: tuple[Signature, Signature], path: Path) -> None:
+def export_graph(
+    module: nn.Module, signature: tuple[Signature, Signature], path: Path, dynamic_batch: bool = False
+) -> None:
     """Write `module` as one ONNX file of fixed shapes, opset 20.
 
     Control flow is what forbids CUDA graphs and TensorRT and what is slow everywhere else, so a graph that has any is
@@ -37,12 +39,15 @@ def export_graph(module: nn.Module, signature: tuple[Signature, Signature], path
         module: in evaluation mode; its positional inputs and outputs are those of `signature`, in order.
         signature: inputs and outputs, name to (dtype, shape).
         path: the file.
+        dynamic_batch: leave the first axis of every input and output open.
 
     Raises:
         UserError: the module does not export, or its graph contains Loop, If or Scan.
     """
     inputs, outputs = signature
-    example = tuple(_example(*kind) for kind in inputs.values())
+    # Traced with two rows where their number stays open: one would be taken for good.
+    example = tuple(_example(dtype, (2, *shape[1:]) if dynamic_batch else shape) for dtype, shape in inputs.values())
+    open_axes = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs) if dynamic_batch else None
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -55,6 +60,7 @@ def export_graph(module: nn.Module, signature: tuple[Signature, Signature], path
                 external_data=False,
                 optimize=False,  # its rewrite rules take most of an export and make the graph no faster
                 verbose=False,
+                dynamic_shapes=open_axes,
             )
             assert program is not None
             _simplify(program.model)

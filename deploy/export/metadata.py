@@ -18,6 +18,7 @@ from pathlib import Path
 import onnx
 import onnx.helper
 
+from deploy.export.batch import BATCH_FILES
 from robot_wm.contracts.bundle import ENCODE_FILE, ControllerSpec
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
@@ -87,7 +88,7 @@ def metadata(spec: ControllerSpec, joints: Joints | None, file: str) -> dict[str
         if "," in name:
             raise UserError(f"the name {name!r} has a comma", "Rename it in the MJCF: readers split at commas")
     scale = (1.0,) * spec.command.dim
-    if file == ENCODE_FILE:
+    if file in (ENCODE_FILE, BATCH_FILES[ENCODE_FILE]):
         values: dict[str, Value] = {"action_scale": scale, "command_names": spec.command.names}
         if joints is not None:
             values |= {

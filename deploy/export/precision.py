@@ -17,6 +17,7 @@ from typing import Literal
 import onnx
 import onnx.numpy_helper
 
+from deploy.export.batch import BATCH_FILES
 from robot_wm.contracts.bundle import PLAN_FILE
 from robot_wm.contracts.errors import UserError
 
@@ -42,7 +43,7 @@ def convert(source: Path, target: Path, precision: Precision) -> None:
 def _to_int8(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    if source.name != PLAN_FILE:  # convolutions gain nothing here
+    if source.name not in (PLAN_FILE, BATCH_FILES[PLAN_FILE]):  # convolutions gain nothing here
         onnx.save(onnx.load(source), target)
         return
     model = onnx.load(source)
@@ -88,7 +89,7 @@ def _straighten(model: onnx.ModelProto) -> list[str]:
                 turned.setdefault(name, onnx.numpy_helper.from_array(values, name))
                 node.input[1] = name
     model.graph.initializer.extend(turned.values())
-    used = {name for node in model.graph.node for name in node.input}
+    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
     kept = [w for w in model.graph.initializer if w.name in used]
     del model.graph.initializer[:], model.graph.value_info[:]
     model.graph.initializer.extend(kept)

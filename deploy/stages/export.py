@@ -42,6 +42,7 @@ class ExportConfig:
         parity_rows: recorded frames to compare on; each is planned from twice.
         precision: of the graphs; fp16 and int8 are made from fp32 and judged in closed loop.
         gate_pairs: validation goals of that judgement.
+        dynamic_batch: write graphs for any number of rows beside those of batch 1.
     """
 
     calibration: str
@@ -52,6 +53,7 @@ class ExportConfig:
     parity_rows: int = 16
     precision: Precision = "fp32"
     gate_pairs: int = 20
+    dynamic_batch: bool = False
     name: str = "export"
     out: str = "runs"
     seed: int = 0
@@ -86,7 +88,7 @@ def export(config: ExportConfig) -> Path:
             where = (run.path if config.precision == "fp32" else Path(folder)) / "bundle"
             bundle = export_bundle(
                 controllable, recorded, where, config.parity_tolerance, config.seed,
-                joints=_joints(controllable.embodiment), familiar=familiar,
+                joints=_joints(controllable.embodiment), familiar=familiar, dynamic_batch=config.dynamic_batch,
             )  # fmt: skip
             _show(bundle, config.parity_tolerance)
             parity = bundle.spec.parity

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy.export import export as exporting
+from deploy.export.batch import check_batch
 from deploy.export.export import check_parity, export_bundle
 from deploy.export.graphs import CONTROL_FLOW, OPSET, check_unrolled, export_graph
 from deploy.export.parity import Recorded, measure
@@ -402,3 +403,22 @@ def test_more_than_a_tenth_of_plans_tipped_by_rounding_fails_the_gate() -> None:
     check_parity({"command": 1e-6, TIPPED: 0.1}, 1e-4)
     with pytest.raises(UserError, match="tipped"):
         check_parity({"command": 1e-6, TIPPED: 0.11}, 1e-4)
+
+
+@pytest.mark.slow
+def test_graphs_of_any_batch_plan_for_each_row(controllable: Controllable, tmp_path: Path) -> None:
+    """The export compares both with PyTorch; here they are of the right kind, and one that differs is refused."""
+    bundle = export_bundle(controllable, make_recorded(), tmp_path / "bundle", dynamic_batch=True)
+    for name in ("encode_batch.onnx", "plan_batch.onnx"):
+        model = onnx.load(bundle.path / name)
+        check_unrolled(model, name)
+        assert name in bundle.spec.files
+        assert all(value.type.tensor_type.shape.dim[0].dim_param for value in (*model.graph.input, *model.graph.output))
+    model = onnx.load(bundle.path / "encode_batch.onnx")
+    kernel = next(w for w in model.graph.initializer if len(w.dims) == 4)
+    off = np.random.default_rng(0).normal(scale=0.1, size=tuple(kernel.dims)).astype(np.float32)
+    kernel.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(kernel) + off, kernel.name))
+    onnx.save(model, bundle.path / "encode_batch.onnx")
+    encoder, planner = controllable.encoder, controllable.planner
+    with pytest.raises(UserError, match=r"encode_batch\.onnx differs from PyTorch"):
+        check_batch(encoder, planner, bundle.spec, bundle.path, make_recorded(), 1e-4)
