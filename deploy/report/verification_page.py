@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from deploy.report.media import clip
-from deploy.report.report import with_policy
 from deploy.verification.results import Breaking, Tried, Verification
 from robot_wm.contracts import files
+from robot_wm.page.page import style as page_style
+from robot_wm.page.page import with_policy
 
 # What an axis is called, its unit as shown, and how many of it make one of ours; logarithms are shown as factors.
 _AXES = {
@@ -29,7 +29,7 @@ def write_verification_page(path: Path, found: Verification, folder: Path) -> Pa
     )  # fmt: skip
     page = environment.get_template("verification.html").render(
         found=found,
-        style=Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # our own file
+        style=page_style(),
         breaking=[_row(item) for item in found.breaking],
         worst=[(item, _told(item), clip(folder / item.video, _told(item))) for item in found.worst if item.video],
         fixed=sum(not item.failed for item in found.replayed),
