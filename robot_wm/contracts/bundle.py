@@ -94,6 +94,15 @@ class ControllerSpec:
         limits.refuse_over(f"{SPEC_FILE}: iterations x candidates x horizon x commands", noise, limits.TENSOR_VALUES)
         history = self.history * self.latent_dim
         limits.refuse_over(f"{SPEC_FILE}: history x latent_dim", history, limits.TENSOR_VALUES)
+        if self.opset < 1 or not self.proprio:
+            raise UserError(
+                f"{SPEC_FILE}: opset {self.opset}, {len(self.proprio)} entries of proprio",
+                "Export the controller again",
+            )
+        shares = self.closed_loop | {k: v for k, v in self.parity.items() if k == TIPPED}
+        for name, value in (self.parity | shares).items():
+            if value < 0 or (name in shares and value > 1):
+                raise UserError(f"{SPEC_FILE}: {name} is {value}", "A difference is not negative, a share at most 1")
         if self.familiar is not None:
             size = self.command.frame_skip * self.command.dim
             self.familiar.check(self.latent_dim, len(self.proprio), size)

@@ -69,6 +69,13 @@ def test_truncated_json(bundle: Path) -> None:
         (lambda v: v.update(candidates=64), "noise"),
         (lambda v: v.update(latent_dim=4), "latent"),
         (lambda v: v["proprio"].pop(), "proprio"),
+        (lambda v: v.update(proprio=[]), "0 entries of proprio"),
+        (lambda v: v.update(opset=0), "opset 0"),
+        (lambda v: v.update(horizon=0), "horizon is 0"),
+        (lambda v: v.update(precision="int4"), "'int4'"),
+        (lambda v: v.update(closed_loop={"fp32": 1.5}), "fp32 is 1.5"),
+        (lambda v: v["parity"].update(command=-1.0), "command is -1.0"),
+        (lambda v: v["parity"].update(tipped=2.0), "tipped is 2.0"),
     ],
 )
 def test_altered_json(bundle: Path, edit: Callable[[dict[str, Any]], object], words: str) -> None:
