@@ -43,6 +43,10 @@ class Transitions:
         """Labelled transitions: model steps that do not overlap."""
         return sum(max(0, n - 1) // self.skip for n in np.bincount(self.episode_F))
 
+    def episodes(self, length: int) -> NDArray[np.int64]:
+        """Those that hold a window of `length` model steps."""
+        return np.flatnonzero(np.bincount(self.episode_F) > (length - 1) * self.skip)
+
     def windows(self, length: int, episodes: NDArray[np.integer]) -> NDArray[np.int64]:
         """Rows (W, length), one model step apart, that stay inside one of the given episodes."""
         span = (length - 1) * self.skip
@@ -75,6 +79,7 @@ def load_transitions(
     known = np.isfinite(shown).all(axis=1)
     keep = limit * command.frame_skip + np.arange(len(pack.starts) - 1) + 1  # one closing row per episode started
     rows = known & (np.cumsum(known) <= keep[episode])
+    rows &= np.bincount(episode[rows], minlength=len(keep))[episode] > command.frame_skip  # else no transition
     transitions = Transitions(
         np.asarray(pack.frames_FYXC)[rows],
         np.asarray(pack.columns[STATE], np.float32)[rows],

@@ -148,12 +148,14 @@ def _kinematics(simulation: Simulation, kind: str) -> Kinematics | None:
 
 def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: LogTiming | None) -> Path:
     transitions = ground.transitions
-    used, held_out = split(int(transitions.episode_F.max()) + 1, config.validation, config.seed)
-    if not len(held_out):
+    episodes = transitions.episodes(ground.window)
+    if len(episodes) < 2:
         raise UserError(
-            f"the log holds a single episode within transitions={config.transitions}",
+            f"{len(episodes)} episodes of the log hold {ground.window} model steps in a row within "
+            f"transitions={config.transitions}",
             "Record two or more: the fit is judged on episodes that it has not seen",
         )
+    used, held_out = (episodes[part] for part in split(len(episodes), config.validation, config.seed))
     chosen, prediction, errors = _choose(run, config, ground, used, held_out)
     gate = {"better_than_hold": bool(prediction.error_K[-1] < prediction.copy_K[-1])}
     _show(prediction, config.fit.rollout_steps)

@@ -20,3 +20,15 @@ def test_an_episode_is_blind_where_the_robot_moves_and_the_picture_does_not() ->
         np.zeros((4 * rows, 2), np.float32),
     )
     assert blind_episodes(transitions) == [0, 2]
+
+
+def test_only_episodes_that_hold_a_window_are_counted() -> None:
+    episode = np.repeat(np.arange(3, dtype=np.int32), [11, 1, 7])
+    rows = len(episode)
+    nothing = np.zeros((rows, 1), np.float32)
+    frames, chunks = np.zeros((rows, 2, 2, 3), np.uint8), np.zeros((rows, 2, 1), np.float32)
+    log = Transitions(frames, nothing, chunks, episode, 2, nothing)
+    assert log.episodes(4).tolist() == [0, 2] and log.episodes(6).tolist() == [0]
+    for length in (4, 6):
+        found = log.windows(length, np.arange(3))
+        assert set(episode[found[:, 0]]) == set(log.episodes(length))
