@@ -1,9 +1,8 @@
 """The controller's process of the soak: flies one flight after the other, with faults between robot and loop.
 
-`python -m deploy.bench.soak_flight BUNDLE ADDRESS FOLDER SEED`. Ends by a signal alone.
+`python -m deploy.bench.soak_flight BUNDLE ADDRESS FOLDER SEED`. Ends by a signal, or when the robot is gone.
 """
 
-import contextlib
 import mmap
 import struct
 import sys
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.drivers.remote import Remote
+from deploy.drivers.wire import WireError
 from deploy.runtime.controller import Controller, Plan
 from deploy.runtime.loop import Tick, run_loop
 from deploy.runtime.recorder import FlightLog
@@ -183,7 +183,7 @@ class Wild(Controller):
 
 
 def fly(bundle: Path, address: str, folder: Path, seed: int) -> None:
-    """One flight after the other, for ever; each from where the robot is, with a log of its own."""
+    """One flight after the other, until the robot is gone; each from where the robot is, with a log of its own."""
     rng, counters = np.random.default_rng(seed), Counters(folder)
     controller = Wild(bundle, num_threads=1, seed=seed)
     controller.attach(np.random.default_rng(seed + 1), counters)
@@ -198,11 +198,15 @@ def fly(bundle: Path, address: str, folder: Path, seed: int) -> None:
         counters.add("flights")
         log.begin()
         safety = Safety(controller.spec)
-        with contextlib.suppress(OSError):
+        try:
             run_loop(
                 controller, Faulty(robot, rng, counters), _FLIGHT_TICKS, safety, log, acknowledge,
                 reference_U=robot.in_force_U, in_worker=bool(rng.random() < 0.7), at_end="slow_stop",
             )  # fmt: skip
+        except WireError:  # whoever served the robot is gone, and nothing is left to fly
+            return
+        except OSError:  # a fault of the cable: the next flight may go better
+            pass
         log.close()
         robot.in_force_U = safety.limits.in_force_U
 
