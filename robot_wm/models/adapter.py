@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.kinematics import ForwardKinematics, Kinematics
 from robot_wm.models.layers import mlp
@@ -30,6 +31,7 @@ class AdapterConfig:
     def __post_init__(self) -> None:
         if min(self.width, self.context) < 1:
             raise UserError(f"adapter: width {self.width}, context {self.context}", "Both must be at least 1")
+        limits.refuse_over("adapter.width or adapter.context", max(self.width, self.context), limits.LAYER_WIDTH)
 
 
 class Adapter(nn.Module):
