@@ -91,7 +91,7 @@ def headline(evaluation: Evaluation) -> Headline | None:
         return None
     share = model.success_last
     others = [c for c in evaluation.controllers if c.name != "model" and c.name in words.CONTROLLERS]
-    others.sort(key=lambda c: c.name == "scratch")  # what is known to everyone comes first
+    others.sort(key=lambda c: c.kind == "model")  # what is known to everyone comes first
     parts: list[str] = []
     for controller in others:
         verb = "" if parts else "reached "

@@ -27,6 +27,7 @@ def traced_slope(planner: Planner) -> Iterator[None]:
     try:
         yield
     finally:
+        del planner.slope  # a module gives its place to nothing else
         planner.slope = eager
 
 

@@ -10,6 +10,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.planning.objectives import ObjectiveConfig
 from robot_wm.planning.planner import Planner, PlannerConfig, flatten, pose
 from robot_wm.planning.samplers import CEM, ICEM, MPPI, Gradient, Sampler
+from robot_wm.planning.slope import traced_slope
 from tests.point_body import STEP, point_body
 
 CONFIG = PlannerConfig(
@@ -97,6 +98,19 @@ def test_slope_is_that_of_each_plan_alone() -> None:
     change = planner.evaluate(plans + nudge, problem)[0] - planner.evaluate(plans - nudge, problem)[0]
     assert float(change[1, 2] / 2e-3) == pytest.approx(float(slope[1, 2, 0, 1]), rel=0.02)
     assert change.count_nonzero() == 1
+
+
+@torch.no_grad()
+def test_traced_slope_plans_as_the_eager_one_which_comes_back() -> None:
+    planner = _planner(replace(CONFIG, candidates=4, iterations=1, sampler=Gradient()))
+    inputs = _inputs(1)
+    inputs[-1] = inputs[-1][:, :1, :4]
+    eager = planner(*inputs)
+    with traced_slope(planner):
+        traced = planner(*inputs)
+    for found, again, wanted in zip(traced, planner(*inputs), eager, strict=True):
+        assert torch.allclose(found, wanted, atol=1e-6)
+        assert torch.equal(again, wanted)
 
 
 @torch.no_grad()

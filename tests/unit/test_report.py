@@ -33,7 +33,7 @@ def _episodes(share: float, num: int, rng: np.random.Generator, timed: bool) -> 
 
 def _evaluation(shares: dict[str, float], num: int = 25) -> Evaluation:
     rng = np.random.default_rng(0)
-    timed = ("model", "scratch")
+    timed = ("model", "head", "scratch")
     controllers = tuple(
         results.summarize(name, "model" if name in timed else "reference", _episodes(share, num, rng, name in timed))
         for name, share in shares.items()
@@ -74,7 +74,7 @@ def inputs(tmp_path_factory) -> ReportInputs:
         for name in ("a", "b"):
             frames = rng.integers(0, 255, (6, 64, 128, 3), dtype=np.uint8)
             video.encode(run.path / "videos" / f"{name}.mp4", frames, 10)
-        shares = {"model": 0.96, "scratch": 0.5, "random": 0.04, "hold": 0.0, "oracle": 1.0}
+        shares = {"model": 0.96, "head": 0.9, "scratch": 0.5, "random": 0.04, "hold": 0.0, "oracle": 1.0}
         results.write_evaluation(run.path, _evaluation(shares))
         run.finish(["evaluation.json", "videos"])
         evaluate = run.path
