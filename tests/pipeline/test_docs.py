@@ -145,8 +145,9 @@ def test_python_that_stands_alone_runs(reader: Path, capsys: pytest.CaptureFixtu
     [sampler] = [b for b in blocks(PAGES["docs/howto/planner.md"]) if b.title == "my_sampler.py"]
     (reader / "my_sampler.py").write_text(sampler.text)
     script = (
-        "import torch; from my_sampler import Belief, Softmax; s = Softmax(); torch.manual_seed(0)\n"
-        "belief = Belief(torch.zeros(1, 2, 3), torch.full((1, 2, 3), 0.6), torch.zeros(1, 1, 2, 3))\n"
+        "import torch; from my_sampler import Softmax; from robot_wm.planning.samplers import Belief\n"
+        "torch.manual_seed(0); s, rest = Softmax(), torch.zeros(1, 2, 3)\n"
+        "belief = Belief(rest, torch.full_like(rest, s.initial_std), rest[:, None])\n"
         "for _ in range(12):\n"
         "    plans = s.sample(belief, torch.randn(1, 64, 2, 3))\n"
         "    belief = s.update(belief, plans, (plans - 0.5).square().mean((2, 3)), None)\n"
@@ -154,7 +155,7 @@ def test_python_that_stands_alone_runs(reader: Path, capsys: pytest.CaptureFixtu
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True, cwd=reader,
-        env={**os.environ, "PYTHONPATH": str(reader), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(reader), str(REPOSITORY))), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert float(done.stdout) < 0.25
 
