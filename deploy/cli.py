@@ -165,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refuse(failed_access(error), words)
     except (MemoryError, RuntimeError) as error:  # torch has an error of its own, and MuJoCo another
-        if not isinstance(error, MemoryError) and not re.search("alloc|out of memory", str(error)):
+        if not isinstance(error, MemoryError) and not re.search("alloc|out of memory|start new thread", str(error)):
             raise
         reason = UserError("out of memory", "Give smaller sizes or fewer workers, or more memory, and run it again")
         return _refuse(reason, words)
