@@ -9,12 +9,13 @@ ARGS   ?=
 export VIDEO
 JOBS   ?= 2
 LEROBOT ?= .venv-lerobot
+AUDIT  ?= .venv-audit
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 GL     := $(VENV)/.gl
 GL_APT := libegl1 libosmesa6 libgl1 libglib2.0-0
 
-.PHONY: setup demo test test-fast test-lerobot lint format results bench-compare docs clean help
+.PHONY: setup demo test test-fast test-lerobot lint format sbom audit results bench-compare docs clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -47,6 +48,14 @@ format: $(STAMP) ## rewrite files in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+sbom: ## what the runtime is made of, as CycloneDX JSON in sbom.json
+	test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit
+	$(AUDIT)/bin/cyclonedx-py requirements requirements-runtime.txt --of JSON -o sbom.json
+
+audit: sbom ## known vulnerabilities of the pinned runtime (asks an advisory database over the network)
+	$(AUDIT)/bin/pip-audit --require-hashes -r requirements-runtime.txt
+
 results: $(STAMP) ## docs/results.md from benchmarks/results/
 	$(BIN)/python -m deploy.bench.history page
 
@@ -58,7 +67,7 @@ docs: $(STAMP) ## the documentation as a site in site/, readable without a netwo
 	@echo "site/index.html"
 
 clean: ## remove what make made (runs/ stays)
-	rm -rf $(VENV) $(LEROBOT) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LEROBOT) $(AUDIT) site sbom.json .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
