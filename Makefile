@@ -15,7 +15,7 @@ STAMP  := $(VENV)/.installed
 GL     := $(VENV)/.gl
 GL_APT := libegl1 libosmesa6 libgl1 libglib2.0-0
 
-.PHONY: setup demo test test-fast test-lerobot lint format sbom audit results bench-compare docs clean help
+.PHONY: setup demo test test-fast test-browser test-lerobot lint format sbom audit results bench-compare docs clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -31,6 +31,10 @@ test: $(GL) ## the whole suite
 
 test-fast: $(GL) ## the fast part (under 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-browser: $(GL) ## pages in a real browser, one at a time (apt-get install chromium)
+	OMP_NUM_THREADS=1 ROBOT_WM_TEST_BROWSER=$${ROBOT_WM_TEST_BROWSER:-chromium} \
+	  $(BIN)/python -m pytest -m "not gpu" -k "browser or width or page" tests/unit tests/pipeline/test_docs.py $(ARGS)
 
 test-lerobot: $(STAMP) ## datasets exchanged with the official package, in its own .venv-lerobot (about 8 GB)
 	test -x $(LEROBOT)/bin/python || $(PYTHON) -m venv $(LEROBOT)
