@@ -343,7 +343,7 @@ def test_nan_in_a_log_that_is_replayed(workshop: Workshop) -> None:
     put_nan(workshop.folder / "log", ACTION)
     replay = ("run", CRANE, "bundle=bundle", "robot=replay", "log=log", "threads=1", "episodes=2")
     words = (f"{ACTION} of episode 1 is not finite at row 5",)
-    workshop.assert_refused(*replay, words=words, left=("run",))
+    workshop.assert_refused(*replay, words=words, left=("run",), note="run: what was flown until now is a dataset")
 
 
 # Checkpoints and bundles
