@@ -10,7 +10,7 @@ from robot_wm.data import video
 from tests.moving_square import make_pack
 
 _SMALL = (
-    "calibrate.transitions=150", "calibrate.fit.steps=150", "calibrate.fit.batch=16", "calibrate.head.steps=10",
+    "calibrate.transitions=150", "calibrate.fit.steps=120", "calibrate.adapter.kind=learned", "calibrate.fit.batch=16", "calibrate.head.steps=10",
     "calibrate.head.futures=64", "log.workers=1", "scratch.fit.encoder_steps=3",
     "export.planner.horizon=2", "export.planner.candidates=24",
     "evaluate.goals=2", "evaluate.references=[random,hold]",
@@ -18,6 +18,7 @@ _SMALL = (
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # every stage there is, twice where the reference from scratch goes beside
 def test_the_demo_starts_from_the_shipped_world_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -33,6 +34,7 @@ def test_the_demo_starts_from_the_shipped_world_model(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # every stage there is, twice where the reference from scratch goes beside
 def test_demo_with_a_video_ends_in_a_report_and_finds_itself_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_model: tuple[str, ...]
 ) -> None:

@@ -103,7 +103,7 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
     assert max(spec.parity.values()) < 1e-4
     evaluation = json.loads((judged / "evaluation.json").read_text())
     names = {controller["name"] for controller in evaluation["controllers"]}
-    assert names == {"model", "random", "hold"}
+    assert names == {"model", "head", "random", "hold"}
     assert read_run(flown, "run").outputs
     assert (labelled / "dataset" / "meta" / "info.json").is_file()
 
