@@ -176,11 +176,11 @@ def header(**values: Any) -> bytes:
     ],
 )
 def test_what_is_no_message_ends_the_talk_and_not_the_server(served: Served, data: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", served.server.port), TIMEOUT_S) as connection:
-        with contextlib.suppress(OSError):  # it may have hung up before all was said
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            assert connection.recv(1) == b""
+    address = ("127.0.0.1", served.server.port)
+    with socket.create_connection(address, TIMEOUT_S) as connection, contextlib.suppress(OSError):
+        connection.sendall(data)  # it may hang up before all is said
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
     remote = Remote(served.address, SPEC)
     assert remote.read().time_s >= 0
     remote.close()
