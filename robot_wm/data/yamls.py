@@ -9,6 +9,7 @@ from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 
 _NODES = 100_000  # with every alias written out
+_DEPTH = 32  # what reads a config gives up long before Python does, and says so with a traceback
 _REFERENCES = 16  # `${key}` in one file: each can stand for all that others stand for
 
 
@@ -30,11 +31,12 @@ def read(path: Path) -> Any:
         raise UserError(f"{path} cannot be read ({reason})", "Mend the yaml") from None
 
 
-def _size(node: Any, known: dict[int, int]) -> int:
+def _size(node: Any, known: dict[int, int], depth: int = 0) -> int:
     """Nodes below and with `node`; what an alias repeats counts each time, but is walked once."""
+    limits.refuse_over("the depth of nesting in a yaml", depth, _DEPTH)
     if id(node) not in known:
         known[id(node)] = 0  # an alias to what it is inside of adds nothing, and is refused by the reader
         below = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else []
         below += node.value if isinstance(node, yaml.SequenceNode) else []
-        known[id(node)] = 1 + sum(_size(child, known) for child in below)
+        known[id(node)] = 1 + sum(_size(child, known, depth + 1) for child in below)
     return known[id(node)]

@@ -244,7 +244,7 @@ def test_the_truth_is_a_file_of_its_own(tmp_path, arm):
     path = twin.truth.save(tmp_path)
     assert Truth.load(tmp_path) == twin.truth
     assert json.loads(path.read_text())["delay_s"] > 0
-    assert set(vars(twin.read())) == {"frame_YXC", "proprio_P", "time_s"}
+    assert set(vars(twin.read())) == {"frame_YXC", "proprio_P", "time_s", "proprio_time_s"}
     twin.close()
 
 
