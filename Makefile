@@ -23,7 +23,7 @@ help: ## what there is
 
 setup: $(GL) ## virtual environment, packages, GL backend
 
-demo: $(GL) ## the path on 2 cores in about 5 minutes; VIDEO=path pretrains on your own video first
+demo: $(GL) ## the path on 2 cores in under 10 minutes; VIDEO=path pretrains on your own video first
 	$(BIN)/robot-wm demo $${VIDEO:+"video=$$VIDEO"} $(ARGS)
 
 test: $(GL) ## the whole suite
