@@ -9,7 +9,7 @@ from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
 
 _NODES = 100_000  # with every alias written out
-_DEPTH = 32  # what reads a config gives up long before Python does, and says so with a traceback
+_DEPTH = 10  # what reads a config gives up long before Python does, and says so with a traceback
 _REFERENCES = 16  # `${key}` in one file: each can stand for all that others stand for
 
 
