@@ -84,13 +84,13 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
 
     video = robot_wm("record", "episodes=10", "frames_per_episode=8", "size=32", "workers=1")
     model = robot_wm("pretrain", f"data=[{video}]", *tiny_model)
-    log = robot_wm("record", crane, "transitions=60", "transitions_per_episode=15", "workers=1", "name=log")
+    log = robot_wm("record", crane, "transitions=120", "transitions_per_episode=20", "workers=1", "name=log")
     calibrated = robot_wm(
-        "calibrate", crane, f"model={model}", f"data={log}", "transitions=60", "validation=0.25", "fit.batch=16",
-        "fit.steps=300",
+        "calibrate", crane, f"model={model}", f"data={log}", "transitions=120", "validation=0.25", "fit.batch=16",
+        "fit.steps=200",
         "head.steps=50",
         "head.futures=256",
-        "fit.encoder_steps=3",
+        "fit.encoder_steps=80",
     )  # fmt: skip
     exported = robot_wm("export", f"calibration={calibrated}", *TINY_PLANNER)
     flown = robot_wm("run", crane, f"bundle={exported}", "episodes=1")

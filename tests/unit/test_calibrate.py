@@ -91,11 +91,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, film: Callable) -> Path:
     return run.path
 
 
+@pytest.mark.slow
 def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     arm: Embodiment, log: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = CalibrateConfig(
-        arm, str(model), str(log), adapter=AdapterConfig(16, 4, "auto"), fit=FitConfig(steps=60, batch=32),
+        arm, str(model), str(log), adapter=AdapterConfig(16, 4, "auto"), fit=FitConfig(steps=150, batch=32, encoder_steps=60),
         head=HeadFitConfig(steps=0), curve_steps=10, validation=0.25,
         cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
     )  # fmt: skip
