@@ -118,7 +118,7 @@ def make_windows(transitions: Transitions, length: int, episodes: NDArray[np.int
 def encode_all(model: WorldModel, frames: Tensor, batch: int = 256) -> Tensor:
     """Latents (F, D) of all frames of a log."""
     model.eval()
-    return torch.cat([model.encoder(part) for part in frames.split(batch)])
+    return torch.cat([model.encoder(part) for part in console.track(frames.split(batch), "calibrate (encode)")])
 
 
 def fit(
@@ -149,7 +149,8 @@ def fit(
     torch.manual_seed(seed)
     if config.encoder_steps > 0:
         _run(calibrated, windows, None, config, pretrained, generator, log)
-        settle_normalization(calibrated.model.encoder, windows.frames.split(256))
+        parts = console.track(windows.frames.split(256), "calibrate (settle)")
+        settle_normalization(calibrated.model.encoder, parts)
         latents = None
     if latents is None:
         latents = encode_all(calibrated.model, windows.frames)

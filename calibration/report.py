@@ -14,14 +14,19 @@ from calibration.timing import Delay
 from robot_wm.contracts import files
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.page.page import style, with_policy
-from robot_wm.page.plot import COLOURS, DASHES, HAND, INK, JOINTS, Figure, Quantity, prediction_error, svg
+from robot_wm.page.plot import COLOURS, DASHES, INK, Figure, Quantity, prediction_error, quantity_of, svg
 
 REPORT = "report.html"
 _POOR, _GOOD = 0.6, 0.3  # error over that of holding still
 
 
 def write_report(
-    folder: Path, embodiment: Embodiment, names: tuple[str, ...], found: Prediction, summary: Summary
+    folder: Path,
+    embodiment: Embodiment,
+    names: tuple[str, ...],
+    found: Prediction,
+    pictures: Prediction,
+    summary: Summary,
 ) -> str:
     """Write `report.html` atomically; returns its name.
 
@@ -29,20 +34,18 @@ def write_report(
         folder: of the run.
         embodiment: as calibrated, its delay included.
         names: of the entries of proprio that measure a position.
-        found: errors on held-out episodes.
+        found: errors on held-out episodes, as the controller predicts.
+        pictures: errors of what is read from predicted latents alone, commands left out.
         summary: everything else.
     """
     hand = embodiment.interface == "end_effector_velocity"
-    quantity, step_s = HAND if hand else JOINTS, embodiment.step_s
+    quantity, step_s = quantity_of(summary.position_units, hand), embodiment.step_s
     environment = Environment(
         loader=PackageLoader("calibration", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-
-    def shown(value: float) -> str:
-        return f"{quantity.per_si * value:.3g} {quantity.unit}"
-
-    ahead = zip(found.error_K, found.copy_K, strict=True)
+    shown = quantity.shown
+    ahead = zip(found.error_K, pictures.error_K, found.copy_K, strict=True)
     still = np.maximum(found.copy_by_entry, 1e-9)
     page = environment.get_template("report.html").render(
         body=embodiment.name,
@@ -50,13 +53,16 @@ def write_report(
         headline=_headline(found, step_s, quantity),
         beside=f"From {summary.transitions:,} labelled transitions ({summary.transitions * step_s / 60:.1f} minutes); "
         f"{_adapters(summary, quantity)}",
-        advice=_advice(found, summary, embodiment),
+        advice=_advice(found, pictures, summary, embodiment),
         summary=summary,
-        steps=[(f"{step_s * (k + 1):.2g} s", shown(e), shown(c)) for k, (e, c) in enumerate(ahead)],
-        prediction=prediction_error(found.error_K, found.copy_K, step_s, quantity),
+        steps=[(f"{step_s * (k + 1):.2g} s", *map(shown, errors)) for k, errors in enumerate(ahead)],
+        told=[_plain(name) for name in summary.told_by_commands],
+        prediction=prediction_error(
+            found.error_K, found.copy_K, step_s, quantity, pictures.error_K if summary.told_by_commands else None
+        ),
         residuals=[
-            (n.removesuffix("_position"), shown(float(e)), float(e / s))
-            for n, e, s in zip(names, found.error_by_entry, still, strict=True)
+            (n.removesuffix("_position"), quantity_of([unit], hand).shown(float(e)), float(e / s))
+            for n, unit, e, s in zip(names, summary.position_units, found.error_by_entry, still, strict=True)
         ],
         curve=_curve(summary.curve, quantity) if summary.curve is not None else None,
         timing=_timing(summary.timing, embodiment) if summary.timing is not None else None,
@@ -85,13 +91,19 @@ def _adapters(summary: Summary, quantity: Quantity) -> str:
     return f"{kept} (mean held-out error{' after short fits' * (len(summary.error_by_adapter) > 1)}: {tried})."
 
 
-def _advice(found: Prediction, summary: Summary, embodiment: Embodiment) -> list[str]:
-    share = float(found.error_K[-1] / max(float(found.copy_K[-1]), 1e-9))
+def _plain(name: str) -> str:
+    """`elbow_velocity` as people say it."""
+    joint, _, kind = name.rpartition("_")
+    return f"{kind} of {joint}" if joint else name
+
+
+def _advice(found: Prediction, pictures: Prediction, summary: Summary, embodiment: Embodiment) -> list[str]:
+    share, seen = (float(f.error_K[-1] / max(float(f.copy_K[-1]), 1e-9)) for f in (found, pictures))
     lines = []
-    if share > _POOR:
+    if seen > _POOR:
         lines.append(
-            "The prediction is hardly better than standing still. Before recording more, check that pictures and "
-            "commands belong together (Clocks and delays) and that the camera sees the arm."
+            "The prediction from pictures is hardly better than standing still. Before recording more, check that "
+            "pictures and commands belong together (Clocks and delays) and that the camera sees the arm."
         )
     elif share < _GOOD:
         lines.append(

@@ -15,6 +15,8 @@ class Summary:
 
     Attributes:
         transitions, episodes, held_out_episodes: used in all; fitted to; judged on.
+        position_units: rad or m, of each entry of proprio that measures a position.
+        told_by_commands: the entries of proprio that their commands tell better than predicted latents show them.
         adapter: the kind that was kept.
         error_by_adapter: on the held-out episodes, after short fits where several kinds were tried.
         timing: None where it was not measured.
@@ -25,6 +27,8 @@ class Summary:
     transitions: int
     episodes: int
     held_out_episodes: int
+    position_units: tuple[str, ...]
+    told_by_commands: tuple[str, ...]
     adapter: str
     error_by_adapter: dict[str, float]
     timing: LogTiming | None

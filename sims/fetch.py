@@ -54,6 +54,7 @@ class FetchSimulation(Simulation):
         self.command = _command_space(embodiment, self._top_speed_m_s, self.gripper is not None)
         parts = ("x", "y", "z", "opening") if self.gripper is not None else ("x", "y", "z")
         self.proprio_names = (*(f"gripper_{p}_position" for p in parts), *(f"gripper_{p}_velocity" for p in parts))
+        self.position_units = ("m",) * len(parts)
         self._setup()
         if self._env.has_object:
             self._object_body = self.model.body(_OBJECT_BODY).id

@@ -29,6 +29,7 @@ class Simulation:
         embodiment: what was asked for.
         command: the command space that follows from it and from the MJCF.
         proprio_names: entries of `proprio()`: joint positions, then joint velocities.
+        position_units: of those positions, rad or m each.
         has_object: whether there is a thing to push about.
         gripper: which command opens and closes a gripper; None where there is none.
         camera: what `frame` sees through: the embodiment's, until another is asked for.
@@ -51,6 +52,9 @@ class Simulation:
         self.command = actuation.command_space(embodiment, model, self._actuators)
         names = [model.joint(j).name for j in self._joints]
         self.proprio_names = tuple([f"{n}_position" for n in names] + [f"{n}_velocity" for n in names])
+        self.position_units = tuple(
+            "m" if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_SLIDE else "rad" for j in self._joints
+        )
         self._setup()
         if embodiment.object is not None:
             self._object_body = points.find_object(embodiment, model)

@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from robot_wm.data.windows import split
 from robot_wm.models.adapter import AdapterConfig
 from robot_wm.models.kinematics import Kinematics
 from robot_wm.models.world_model import WorldModel
+from robot_wm.page.plot import Quantity, quantity_of
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
 from robot_wm.training.checkpoint import load_world_model, model_run
 from sims.render import focal
@@ -99,7 +100,7 @@ def calibrate(config: CalibrateConfig) -> Path:
     else:
         data = Path(config.data)
     with load(config.embodiment) as simulation:
-        command, names = simulation.command, simulation.proprio_names
+        command, names, units = simulation.command, simulation.proprio_names, simulation.position_units
         table, lens = _kinematics(simulation, config.adapter.kind), focal(simulation.model, simulation.camera)
     pretrained = model_run(config.model)
     inputs = {"model": pretrained, "data": data} | model_inputs(config.embodiment)
@@ -130,7 +131,7 @@ def calibrate(config: CalibrateConfig) -> Path:
         body = CalibrationFile(embodiment, command, names, config.adapter, table, head)
         transitions = read(embodiment, limit=config.transitions)
         ground = Ground(model, described, config.pretrained, transitions, body, lens, config.fit, config.seed)
-        return _fit_and_save(run, config, ground, clocks)
+        return _fit_and_save(run, config, ground, clocks, units)
 
 
 def _kinematics(simulation: Simulation, kind: str) -> Kinematics | None:
@@ -146,7 +147,9 @@ def _kinematics(simulation: Simulation, kind: str) -> Kinematics | None:
         return None
 
 
-def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: LogTiming | None) -> Path:
+def _fit_and_save(
+    run: Run, config: CalibrateConfig, ground: Ground, clocks: LogTiming | None, units: tuple[str, ...]
+) -> Path:
     transitions = ground.transitions
     episodes = transitions.episodes(ground.window)
     if len(episodes) < 2:
@@ -158,15 +161,16 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
     used, held_out = (episodes[part] for part in split(len(episodes), config.validation, config.seed))
     chosen, prediction, errors = _choose(run, config, ground, used, held_out)
     gate = {"better_than_hold": bool(prediction.error_K[-1] < prediction.copy_K[-1])}
-    _show(prediction, config.fit.rollout_steps)
+    quantity = quantity_of(units, config.embodiment.interface == "end_effector_velocity")
     if not gate["better_than_hold"] and config.pretrained:
         raise UserError(
-            f"the calibrated model predicts no better than holding still ({prediction.error_K[-1]:.4f} against "
-            f"{prediction.copy_K[-1]:.4f}, {config.fit.rollout_steps} steps ahead)",
+            f"the calibrated model predicts no better than holding still ({quantity.shown(prediction.error_K[-1])} "
+            f"against {quantity.shown(prediction.copy_K[-1])}, {config.fit.rollout_steps} steps ahead)",
             "Record more transitions, check that the log's commands and frames belong together",
         )
     fitted, unseen = (make_windows(transitions, ground.window, part) for part in (used, held_out))
-    response = _respond(ground, chosen, fitted, unseen)
+    told, used_prediction = _respond(ground, chosen, fitted, unseen)
+    _show(used_prediction, prediction, quantity)
     if config.head.steps:
         calibrated = chosen.calibrated
         calibrated.head = fit_head(calibrated.body, chosen.latents, fitted, config.head, config.seed, run.log)
@@ -175,11 +179,13 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
     if curve is not None:
         console.say(curve.advice)
     outputs = save_calibration(run.path, chosen.calibrated, _described(ground.body, chosen), ground.described)
-    _save_arrays(run.path / "prediction.npz", prediction)
-    summary = Summary(transitions.count, len(used), len(held_out), chosen.kind, errors, clocks, curve, certainty)
+    _save_arrays(run.path / "prediction.npz", used_prediction, prediction)
+    summary = Summary(
+        transitions.count, len(used), len(held_out), units, told, chosen.kind, errors, clocks, curve, certainty
+    )
     files.write_json(run.path / SUMMARY, to_mapping(summary))
     names = tuple(np.array(ground.body.proprio_names)[ground.body.position_P].tolist())
-    report = write_report(run.path, ground.body.embodiment, names, prediction, summary)
+    report = write_report(run.path, ground.body.embodiment, names, used_prediction, prediction, summary)
     outputs += ["prediction.npz", SUMMARY, report]
     delay_s = ground.body.embodiment.delay_s
     if delay_s != config.embodiment.delay_s:
@@ -193,22 +199,22 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, clocks: Log
         "read_error": prediction.read_error,
         "error_by_step": prediction.error_K.tolist(),
         "copy_error_by_step": prediction.copy_K.tolist(),
-        **response,
+        "told_by_commands": list(told),
+        "error_by_step_with_commands": used_prediction.error_K.tolist(),
     }
     digest = config.embodiment.digest()
     run.finish(outputs, metrics=metrics, gates=gate, embodiment_sha256=digest)
     return run.path
 
 
-def _respond(ground: Ground, chosen: Candidate, fitted: Windows, unseen: Windows) -> dict[str, Any]:
-    """What the robot measures of itself is told by its commands wherever that is closer than what latents show."""
+def _respond(ground: Ground, chosen: Candidate, fitted: Windows, unseen: Windows) -> tuple[tuple[str, ...], Prediction]:
+    """What the robot measures of itself is told by its commands wherever that is closer than what latents show.
+
+    Returns the entries of which that is so, and the prediction with them: the one that the controller uses.
+    """
     told = settle(chosen.calibrated, ground.body.proprio_names, chosen.latents, fitted, unseen)
-    prediction = predict_held_out(chosen.calibrated, unseen, 1, chosen.latents)
-    console.say(
-        f"{len(told)} of {len(ground.body.proprio_names)} entries of proprio are told by their commands: positions "
-        f"{prediction.error_K[-1]:.4f} off, {len(prediction.error_K)} steps ahead"
-    )
-    return {"told_by_commands": told, "error_by_step_with_commands": prediction.error_K.tolist()}
+    console.say(f"{len(told)} of {len(ground.body.proprio_names)} entries of proprio are told by their commands")
+    return tuple(told), predict_held_out(chosen.calibrated, unseen, 4, chosen.latents)
 
 
 def _choose(
@@ -244,11 +250,12 @@ def _described(body: CalibrationFile, chosen: Candidate) -> CalibrationFile:
     return replace(body, adapter=replace(body.adapter, kind=chosen.kind), kinematics=table)
 
 
-def _save_arrays(path: Path, prediction: Prediction) -> None:
+def _save_arrays(path: Path, prediction: Prediction, pictures: Prediction) -> None:
     arrays: dict[str, NDArray] = {
         "truth_frames": prediction.truth_nKYXC,
         "nearest_frames": prediction.nearest_nKYXC,
         "error_by_step": prediction.error_K,
+        "pictures_error_by_step": pictures.error_K,
         "copy_error_by_step": prediction.copy_K,
     }
     buffer = io.BytesIO()
@@ -256,6 +263,11 @@ def _save_arrays(path: Path, prediction: Prediction) -> None:
     files.write_atomic(path, buffer.getvalue())
 
 
-def _show(prediction: Prediction, steps: int) -> None:
-    rows = [(k + 1, f"{prediction.error_K[k]:.4f}", f"{prediction.copy_K[k]:.4f}") for k in range(steps)]
-    console.table("held-out prediction error of positions", ("steps ahead", "model", "hold still"), rows)
+def _show(prediction: Prediction, pictures: Prediction, quantity: Quantity) -> None:
+    errors = zip(prediction.error_K, pictures.error_K, prediction.copy_K, strict=True)
+    rows = [(k + 1, *(f"{quantity.per_si * error:.4g}" for error in row)) for k, row in enumerate(errors)]
+    console.table(
+        f"held-out error of the {quantity.what} [{quantity.unit}]: root of the mean squared distance over all of them",
+        ("steps ahead", "as the controller predicts", "from pictures alone", "hold still"),
+        rows,
+    )

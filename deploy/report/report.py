@@ -13,7 +13,7 @@ from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.evaluation.results import ControllerResult, Evaluation, read_evaluation
 from robot_wm.page.page import duration, style, with_policy
-from robot_wm.page.plot import HAND, JOINTS
+from robot_wm.page.plot import Quantity, quantity_of
 from robot_wm.training.checkpoint import SHIPPED, model_run
 
 DEFAULT_TITLE = "From video to a robot under control"
@@ -106,7 +106,7 @@ def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
     }
     step_s = _step_s(stages, evaluation)
     if "calibrate" in stages:
-        quantity = HAND if _feels_hand(stages["calibrate"]) else JOINTS
+        quantity = _quantity(stages["calibrate"])
         context["strips"], context["prediction"] = sections.strips(stages["calibrate"].path, step_s, quantity)
     if evaluation is not None:
         context |= _results(stages["evaluate"].path, evaluation, step_s)
@@ -130,10 +130,11 @@ def _results(path: Path, evaluation: Evaluation, step_s: float) -> dict[str, Any
     }
 
 
-def _feels_hand(calibrate: Stage) -> bool:
-    """Whether the body's proprio is the place of its hand [m] rather than of its joints [rad]."""
-    body = calibrate.manifest.config.get("embodiment")
-    return isinstance(body, dict) and body.get("interface") == "end_effector_velocity"
+def _quantity(calibrate: Stage) -> Quantity:
+    """What the body's proprio is: the place of its hand, or of its joints."""
+    body, summary = calibrate.manifest.config.get("embodiment"), calibrate.path / "summary.json"
+    units = files.read_json(summary).get("position_units", ()) if summary.is_file() else ()
+    return quantity_of(units, isinstance(body, dict) and body.get("interface") == "end_effector_velocity")
 
 
 def _guards(model: ControllerResult) -> list[tuple[str, int]]:

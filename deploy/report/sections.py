@@ -197,9 +197,10 @@ def strips(path: Path, step_s: float, quantity: Quantity, most: int = 2) -> tupl
                     ahead_s,
                 )
             )
-    if not {"error_by_step", "copy_error_by_step"} <= set(arrays):
+    if not {"error_by_step", "copy_error_by_step", "pictures_error_by_step"} <= set(arrays):
         return found, None
-    return found, prediction_error(arrays["error_by_step"], arrays["copy_error_by_step"], step_s, quantity)
+    model_k, copy_k, seen_k = arrays["error_by_step"], arrays["copy_error_by_step"], arrays["pictures_error_by_step"]
+    return found, prediction_error(model_k, copy_k, step_s, quantity, seen_k)
 
 
 def curves(path: Path) -> list[Figure]:

@@ -1,7 +1,7 @@
 """Plots as inline SVG whose colours follow the page: drawn once, right in light and in dark."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
@@ -75,19 +75,46 @@ class Quantity:
     unit: str
     per_si: float
 
+    def shown(self, value: float) -> str:
+        """A value [SI] in words."""
+        return f"{self.per_si * value:.3g} {self.unit}"
+
 
 HAND = Quantity("hand", "cm", 100.0)
 JOINTS = Quantity("joints", "rad", 1.0)
+_SLIDES, _MIXED = Quantity("joints", "cm", 100.0), Quantity("joints", "rad and m", 1.0)
+
+
+def quantity_of(position_units: Sequence[str], hand: bool) -> Quantity:
+    """What a body's positions are together, by the unit of each (rad or m): a hand's place, or its joints."""
+    units = set(position_units)
+    if hand:
+        return HAND
+    return _SLIDES if units == {"m"} else _MIXED if "m" in units else JOINTS
 
 
 def prediction_error(
-    model_k: NDArray[np.floating], copy_k: NDArray[np.floating], step_s: float, quantity: Quantity
+    model_k: NDArray[np.floating],
+    copy_k: NDArray[np.floating],
+    step_s: float,
+    quantity: Quantity,
+    pictures_k: NDArray[np.floating] | None = None,
 ) -> Figure:
-    """Error of the predicted `quantity` by time ahead, (k,) [SI], beside repeating what was last felt."""
+    """Error of the predicted `quantity` by time ahead, (k,) [SI], beside repeating what was last felt.
+
+    `pictures_k` is the error of what is read from predicted latents alone, where commands tell some of it.
+    """
     ahead_s = step_s * np.arange(1, len(model_k) + 1)
     predicted, copied = quantity.per_si * model_k, quantity.per_si * copy_k
 
     def draw(axes: Axes) -> None:
+        if pictures_k is not None:
+            seen = quantity.per_si * pictures_k
+            axes.plot(ahead_s, seen, color=COLOURS["scratch"], linestyle=DASHES["scratch"], marker="s", ms=5)
+            axes.annotate(
+                "from pictures", (ahead_s[-1], seen[-1]), (9, 0), textcoords="offset points", va="center", fontsize=10,
+                color=COLOURS["scratch"],
+            )  # fmt: skip
         axes.plot(ahead_s, copied, color=COLOURS["random"], linestyle=DASHES["random"], marker="v", ms=5)
         axes.plot(ahead_s, predicted, color=COLOURS["model"], marker="o", ms=5)
         for values, text, colour in ((copied, "if nothing moved", "random"), (predicted, "predicted", "model")):

@@ -1,7 +1,9 @@
 """record: simulated bodies in motion, as a LeRobot v3 dataset."""
 
+import ast
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -72,7 +74,8 @@ def record(config: RecordConfig) -> Path:
     difference to it.
 
     Raises:
-        UserError: a count that is not positive, a body that does not load, or no OpenGL backend.
+        UserError: a count that is not positive, a body that does not load, no OpenGL backend, or a script that its own
+            recording processes would run again.
     """
     _check(config)
     gl.new_context().free()  # a machine that cannot render is refused before a run folder appears
@@ -235,7 +238,27 @@ def _spans_m(rows: Sequence[Row], key: str) -> list[float]:
     return [float(np.linalg.norm(np.subtract(row[f"stats/{key}/max"], row[f"stats/{key}/min"]))) for row in rows]
 
 
+def _check_script() -> None:
+    """A process that is spawned imports the script that began; without a guard it would begin to record as well."""
+    main = sys.modules["__main__"]
+    path, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if path is None or (spec is not None and spec.name.endswith("__main__")) or not Path(path).is_file():
+        return  # a notebook, a prompt, `python -m`: nothing is imported again
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (SyntaxError, ValueError):
+        return  # not a script in Python: an executable that brought its own interpreter
+    tests = (node.test for node in tree.body if isinstance(node, ast.If))
+    if not any(isinstance(name, ast.Name) and name.id == "__name__" for test in tests for name in ast.walk(test)):
+        raise UserError(
+            f'{path} records without `if __name__ == "__main__":`; each of the recording processes would run all of '
+            "it again",
+            "Put what the script does below that line, or into a function that is called there",
+        )
+
+
 def _check(config: RecordConfig) -> None:
+    _check_script()
     for name in ("episodes", "frames_per_episode", "size", "step_s", "transitions", "transitions_per_episode"):
         if not getattr(config, name) > 0:
             raise UserError(f"record: {name} is {getattr(config, name)}", "It must be positive")

@@ -64,7 +64,9 @@ def reader(shared_desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra composes each choice of yamls once; what the pages add to it is checked every time."""
-    monkeypatch.setattr(compose, "_hydra", lambda stage, o, d: _hydra(stage, tuple(o), tuple(folder.resolve() for folder in d)))
+    monkeypatch.setattr(
+        compose, "_hydra", lambda stage, o, d: _hydra(stage, tuple(o), tuple(folder.resolve() for folder in d))
+    )
 
 
 @functools.cache

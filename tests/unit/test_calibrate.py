@@ -96,7 +96,8 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     arm: Embodiment, log: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = CalibrateConfig(
-        arm, str(model), str(log), adapter=AdapterConfig(16, 4, "auto"), fit=FitConfig(steps=150, batch=32, encoder_steps=60),
+        arm, str(model), str(log), adapter=AdapterConfig(16, 4, "auto"),
+        fit=FitConfig(steps=150, batch=32, encoder_steps=60),
         head=HeadFitConfig(steps=0), curve_steps=10, validation=0.25,
         cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
     )  # fmt: skip
@@ -104,6 +105,7 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     said = capsys.readouterr().err
     manifest = read_run(run, "calibrate")
     assert manifest.metrics["delay_s"] == pytest.approx(DELAY_S, abs=0.012)
+    assert "held-out error of the joints [rad]" in said and "from pictures alone" in said
     assert "delay_s: 0." in said and (run / PATCH).read_text().startswith("delay_s: 0.")
     found = from_mapping(Summary, files.read_json(run / SUMMARY))
     assert set(found.error_by_adapter) == {"learned", "kinematic"}

@@ -1,6 +1,7 @@
 """The page about a calibration: whole, offline, and in words that follow from the numbers."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from calibration.summary import Summary
 from calibration.timing import Clock, Delay
 from robot_wm.contracts.config import from_mapping, to_mapping
 from tests.html_page import Page, width_needed
-from tests.small_bodies import fetch
+from tests.small_bodies import fetch, planar_arm
 
 NAMES = ("gripper_x_position", "gripper_y_position", "gripper_z_position")
 NO_FRAMES = np.zeros((0, 4, 8, 8, 3), np.uint8)
@@ -32,7 +33,8 @@ def summary(timing: LogTiming | None, with_curve: bool = True) -> Summary:
     squares = (0.4 / num)[:, None, None] * rng.lognormal(0, 0.3, (3, 60, 4)) * 0.4
     curve = _curve(num, squares, 200, 0) if with_curve else None
     errors = {"learned": 0.0187, "kinematic": 0.0172}
-    return Summary(500, 18, 2, "kinematic", errors, timing, curve, Certainty(1.7, 0.31, 0.2))
+    units, told = ("m", "m", "m"), ("gripper_x_position", "gripper_z_velocity")
+    return Summary(500, 18, 2, units, told, "kinematic", errors, timing, curve, Certainty(1.7, 0.31, 0.2))
 
 
 TOLD = LogTiming(Clock(25.0, 4e-4, 3, 0.08), Delay(0.081, 0.004, 0.97), Delay(0.021, 0.001, 0.95), ())
@@ -40,7 +42,7 @@ TOLD = LogTiming(Clock(25.0, 4e-4, 3, 0.08), Delay(0.081, 0.004, 0.97), Delay(0.
 
 @pytest.fixture
 def page(tmp_path: Path) -> str:
-    write_report(tmp_path, fetch(), NAMES, prediction(), summary(TOLD))
+    write_report(tmp_path, fetch(), NAMES, prediction(), prediction(1.5), summary(TOLD))
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -56,17 +58,28 @@ def test_it_says_what_was_found(page: str) -> None:
         "0.8 s ahead the hand is predicted to 2.2 cm, of 18 cm of motion", "500 labelled transitions (1.7 minutes)",
         "knows the arm's kinematics", "Twice as much data would lower the error by about 29 %", "81.0 ms ± 4.0",
         "25 Hz", "3 lost", "1.30 times as large", "gripper_x",
+        "0.8 s 2.2 cm 3.3 cm 18 cm", "position of gripper_x, velocity of gripper_z", "from pictures",
     ):  # fmt: skip
         assert words in text.replace("&#39;", "'"), words
 
 
 def test_words_follow_the_numbers(tmp_path: Path) -> None:
     nothing = LogTiming(None, None, None, ("nothing moves in the log",))
-    write_report(tmp_path, fetch(), NAMES, prediction(7), summary(nothing, with_curve=False))
+    write_report(tmp_path, fetch(), NAMES, prediction(7), prediction(7), summary(nothing, with_curve=False))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "hardly better than standing still" in text
     assert "does not tell the delay" in text and "nothing moves in the log" in text
     assert "curve_steps=200" in text and "predicted worse than if they stood still" in text
+
+
+def test_joints_that_turn_and_joints_that_slide_each_have_their_unit(tmp_path: Path) -> None:
+    body, names = planar_arm(tmp_path), ("shoulder_position", "elbow_position", "rail_position")
+    mixed = replace(summary(None), position_units=("rad", "rad", "m"), told_by_commands=())
+    write_report(tmp_path, body, names, prediction(), prediction(), mixed)
+    text = re.sub(r"<[^>]*>", " ", (tmp_path / "report.html").read_text(encoding="utf-8"))
+    rows = re.findall(r"(shoulder|elbow|rail)\s+([\d.]+ \w+)", text)
+    assert rows == [("shoulder", "0.006 rad"), ("elbow", "0.008 rad"), ("rail", "0.7 cm")]
+    assert "0.022 rad and m" in text and "Predicted pictures show everything" in text
 
 
 def test_a_summary_comes_back_from_its_file() -> None:

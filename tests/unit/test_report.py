@@ -65,6 +65,7 @@ def inputs(tmp_path_factory) -> ReportInputs:
             truth_frames=rng.integers(0, 255, (2, 4, 32, 32, 3), dtype=np.uint8),
             nearest_frames=rng.integers(0, 255, (2, 4, 32, 32, 3), dtype=np.uint8),
             error_by_step=np.array([0.01, 0.015, 0.02, 0.03]),
+            pictures_error_by_step=np.array([0.015, 0.018, 0.022, 0.03]),
             copy_error_by_step=np.array([0.02, 0.04, 0.06, 0.07]),
         )
         run.finish(["prediction.npz"])

@@ -1,6 +1,7 @@
 """record: what it writes, that it resumes, and that it does not matter which process recorded what."""
 
 import os
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -184,6 +185,22 @@ def test_a_recording_process_that_dies_is_reported_and_can_be_resumed(tmp_path, 
     path = record(replace(config, workers=2))
     assert LeRobotDataset(path / "dataset").num_episodes == 2
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_script_that_its_recording_processes_would_run_again_is_told_so(tmp_path, monkeypatch, guarded):
+    script, body = tmp_path / "mine.py", "record(config)"
+    script.write_text(f'if __name__ == "__main__":\n    {body}' if guarded else body)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script))
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    config = RecordConfig(out=str(tmp_path / "runs"), episodes=1, frames_per_episode=2, size=16, workers=1)
+    if guarded:
+        monkeypatch.setattr(stage, "_record", in_this_process)
+        assert read_run(record(config), "record").metrics["frames"] == 2
+    else:
+        with pytest.raises(UserError, match=r"mine\.py records without .*__main__.*run all of it again"):
+            record(config)
+        assert not (tmp_path / "runs").exists()
 
 
 def _die(number):

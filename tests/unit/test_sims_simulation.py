@@ -29,6 +29,7 @@ def test_limits_come_from_the_mjcf_less_the_margin(tmp_path):
 
 def test_proprio_is_positions_then_velocities(arm):
     assert arm.proprio_names == ("shoulder_position", "elbow_position", "shoulder_velocity", "elbow_velocity")
+    assert arm.position_units == ("rad", "rad")
     before = arm.proprio()
     arm.step(arm.reference() + np.array([0.15, 0.0]))
     after = arm.proprio()
