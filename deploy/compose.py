@@ -46,26 +46,31 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
         UserError: a bad override, a choice that does not exist, a yaml that cannot be read, or a resolver in a value.
     """
     root = command_help.configs_dir()
+    own: dict[str, Path] = {}
     if not (root / "stage" / f"{stage}.yaml").is_file():
         raise UserError(f"{root / 'stage' / stage}.yaml does not exist", "Install robot-wm again")
     _refuse_shadowing(root, config_dirs)
     pairs = [_split(override) for override in overrides]
     try:
         with initialize_config_dir(config_dir=str(root), version_base="1.3"):
-            composed = _hydra(stage, [], config_dirs)
+            composed = _hydra(stage, [])
             groups = _groups(composed)
             chosen = {key: value for key, value in pairs if key in groups}
-            for group, name in chosen.items():
-                _check_choice(groups[group].partition("@")[0], name, config_dirs)
-                _vet(groups[group].partition("@")[0], name, config_dirs)
-            if chosen:
-                composed = _hydra(stage, [f"{groups[k]}={v}" for k, v in chosen.items()], config_dirs)
+            for key, name in chosen.items():
+                group = groups[key].partition("@")[0]
+                _check_choice(group, name, config_dirs)
+                if file := _own_file(group, name, config_dirs):
+                    own[key] = file
+            if shipped := [f"{groups[k]}={v}" for k, v in chosen.items() if k not in own]:
+                composed = _hydra(stage, shipped)
         values = _values(composed)
+        for key, file in own.items():
+            OmegaConf.update(values, key, _own(file), merge=False, force_add=True)
         for key, value in pairs:
             if key not in groups:
                 OmegaConf.update(values, key, _parse(key, value), merge=True, force_add=True)
-        for key, path in _user_files(groups, composed, config_dirs).items():
-            _anchor_mjcf(values, key, path)
+        for key, file in own.items():
+            _anchor_mjcf(values, key, file)
         return _plain(values)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"config of {stage}: {str(error).splitlines()[0]}", f"See robot-wm {stage} --help") from error
@@ -111,9 +116,8 @@ def multirun(overrides: Sequence[str], job: Callable[[list[str]], None], folder:
         sys.argv = before
 
 
-def _hydra(stage: str, overrides: list[str], config_dirs: Sequence[Path]) -> DictConfig:
-    places = ",".join("'file://" + str(d.resolve()).replace("'", "\\'") + "'" for d in config_dirs)
-    return hydra_compose(f"stage/{stage}", [*overrides, f"hydra.searchpath=[{places}]"], return_hydra_config=True)
+def _hydra(stage: str, overrides: list[str]) -> DictConfig:
+    return hydra_compose(f"stage/{stage}", overrides, return_hydra_config=True)
 
 
 def _values(composed: DictConfig) -> DictConfig:
@@ -163,12 +167,16 @@ def _refuse_shadowing(root: Path, config_dirs: Sequence[Path]) -> None:
                 raise UserError(f"{file} has the name of a shipped config", "Rename it")
 
 
-def _vet(group: str, name: str, config_dirs: Sequence[Path]) -> None:
-    """Read the user's own yaml before Hydra does, which would write out every alias and reference."""
-    for folder in config_dirs:
-        file = folder / group / f"{name}.yaml"
-        if file.is_file():
-            yamls.read(file)
+def _own_file(group: str, name: str, config_dirs: Sequence[Path]) -> Path | None:
+    return next((f for folder in config_dirs if (f := folder / group / f"{name}.yaml").is_file()), None)
+
+
+def _own(file: Path) -> dict[str, Any]:
+    """The user's own yaml: values and nothing else. Hydra never reads it, so it includes and overrides nothing."""
+    found = yamls.read(file)
+    if not isinstance(found, dict):
+        raise UserError(f"{file} holds no keys", "Give key: value, one a line")
+    return found
 
 
 def _plain(values: DictConfig) -> dict[str, Any]:
@@ -192,18 +200,6 @@ def _given(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _given(item) for key, item in value.items() if item != "???"}
     return [_given(item) for item in value] if isinstance(value, list) else value
-
-
-def _user_files(groups: dict[str, str], composed: DictConfig, config_dirs: Sequence[Path]) -> dict[str, Path]:
-    """The groups whose choice came from one of the user's folders, with the file."""
-    found = {}
-    for key, hydra_key in groups.items():
-        choice = composed.hydra.runtime.choices[hydra_key]
-        for folder in config_dirs:
-            file = folder / hydra_key.partition("@")[0] / f"{choice}.yaml"
-            if file.is_file():
-                found[key] = file
-    return found
 
 
 def _anchor_mjcf(values: DictConfig, key: str, file: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from robot_wm.contracts.errors import UserError
 
 JSON_BYTES = 1 << 26  # of one JSON file
-YAML_BYTES = 1 << 18  # of one yaml
+YAML_BYTES = 1 << 16  # of one yaml
 PIXELS = 1 << 26  # of one picture or frame of video: 8192 x 8192
 TABLE_VALUES = 1 << 28  # of one parquet file, lists counted by their entries: 2 GiB as float64
 TENSOR_VALUES = 1 << 26  # of one input or output of a controller's graph: 256 MiB as float32

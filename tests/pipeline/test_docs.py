@@ -64,14 +64,12 @@ def reader(shared_desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra composes each choice of yamls once; what the pages add to it is checked every time."""
-    monkeypatch.setattr(
-        compose, "_hydra", lambda stage, o, d: _hydra(stage, tuple(o), tuple(folder.resolve() for folder in d))
-    )
+    monkeypatch.setattr(compose, "_hydra", lambda stage, overrides: _hydra(stage, tuple(overrides)))
 
 
 @functools.cache
-def _hydra(stage: str, overrides: tuple[str, ...], folders: tuple[Path, ...]) -> DictConfig:
-    return COMPOSE(stage, list(overrides), folders)
+def _hydra(stage: str, overrides: tuple[str, ...]) -> DictConfig:
+    return COMPOSE(stage, list(overrides))
 
 
 def check(line: Line) -> None:

@@ -336,7 +336,7 @@ READERS: dict[str, Reader] = {
     "manifest.json": Reader(make_run, "run/manifest.json", "json", read_lineage),
     "model.xml": Reader(make_text("model.xml", MJCF), "model.xml", "xml", read_mjcf),
     "model.urdf": Reader(make_text("model.urdf", URDF), "model.urdf", "xml", read_mjcf),
-    "body.yaml": Reader(make_text("embodiment/a.yaml", YAML), "embodiment/a.yaml", "yaml", read_yaml, cost=5),
+    "body.yaml": Reader(make_text("embodiment/a.yaml", YAML), "embodiment/a.yaml", "yaml", read_yaml, cost=2),
 }
 
 

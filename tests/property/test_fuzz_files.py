@@ -17,7 +17,6 @@ INPUTS = int(os.environ.get("ROBOT_WM_FUZZ", 25))  # per reader
 SEED = int(os.environ.get("ROBOT_WM_FUZZ_SEED", 0))
 FAST = ("controller.json", "socket message", "flight", "manifest.json", "model.xml")
 SLOW = tuple(name for name in READERS if name not in FAST)
-SLOW = tuple(name for name in SLOW if name != "body.yaml")  # Hydra still fails on some deep yamls: not closed yet
 
 
 @pytest.fixture(scope="module")
