@@ -1,7 +1,8 @@
 """Fitting adapter, proprio head and dynamics to one body's transitions, over the pretrained encoder."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,19 +70,21 @@ class Calibrated(nn.Module):
 
     def rollout(
         self, z_BLD: Tensor, proprio_BP: Tensor, reference_BU: Tensor, chunks_BHV: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Latents (B, H, D) and standardised proprio (B, H, P) predicted from the start of `z_BLD` (history first).
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, H, D) predicted from the start of `z_BLD` (history first), standardised proprio (B, H, P), and
+        the log of each latent's expected squared error (B, H).
 
         `proprio_BP` and the command in force `reference_BU` are those of the last latent of the history.
         """
         now = self.body.observe(z_BLD[:, : self.model.config.history], proprio_BP)
-        latents, states = [], []
+        latents, states, log_errors = [], [], []
         for chunk_BV in chunks_BHV.unbind(dim=1):
-            now, _ = self.body.imagine(now, chunk_BV, reference_BU)
+            now, log_error_B = self.body.imagine(now, chunk_BV, reference_BU)
             reference_BU = self.body.command_map.after(chunk_BV, reference_BU)
             latents.append(now.history_BTD[:, -1])
             states.append(now.proprio_BP)
-        return torch.stack(latents, dim=1), torch.stack(states, dim=1)
+            log_errors.append(log_error_B)
+        return torch.stack(latents, dim=1), torch.stack(states, dim=1), torch.stack(log_errors, dim=1)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,21 @@ def encode_all(model: WorldModel, frames: Tensor, batch: int = 256) -> Tensor:
     return torch.cat([model.encoder(part) for part in console.track(frames.split(batch), "calibrate (encode)")])
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One core for products too small to be shared.
+
+    On two idle cores a step of the fit took as long with two threads as with one, and ten times as long where another
+    process wanted one of them: each waits for the other at every product.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def fit(
     calibrated: Calibrated,
     windows: Windows,
@@ -154,7 +172,8 @@ def fit(
         latents = None
     if latents is None:
         latents = encode_all(calibrated.model, windows.frames)
-    _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
+    with one_thread():
+        _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
     return latents
 
 
@@ -180,19 +199,22 @@ def _run(
     ]
     if joint:
         groups.append({"params": list(calibrated.model.encoder.parameters()), "lr": config.encoder_learning_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     phase = "encoder" if joint else "adapter"
     calibrated.zero_grad(set_to_none=True)  # the encoder keeps gradients of its own phase: they would count in clipping
     calibrated.train()
     calibrated.model.encoder.train(joint)
     best: tuple[float, dict[str, Tensor]] | None = None
+    labels = infer_labels(calibrated.model, latents, windows) if latents is not None and pretrained else None
     with console.progress(f"calibrate ({phase})", steps) as bar:
         for step in range(steps):
-            rows = windows.rows[torch.randint(len(windows.rows), (batch,), generator=generator)]
+            drawn = torch.randint(len(windows.rows), (batch,), generator=generator)
+            rows = windows.rows[drawn]
             z_BLD = calibrated.model.encode(windows.frames[rows]) if latents is None else latents[rows]
             label = (config.label if step < steps / 4 else 0.05 * config.label) if pretrained else 0.0
-            terms = fit_terms(calibrated, z_BLD, windows, rows, config, label)
+            known = labels[drawn] if labels is not None else infer(calibrated.model, z_BLD)
+            terms = fit_terms(calibrated, z_BLD, windows, rows, known, config, label)
             if joint:
                 directions = F.normalize(torch.randn(z_BLD.shape[-1], 256), dim=0)
                 terms["total"] = terms["total"] + 0.1 * sigreg(z_BLD.flatten(0, 1), directions)
@@ -219,30 +241,50 @@ def _run(
     calibrated.eval()
 
 
+@torch.no_grad()
+def infer(model: WorldModel, z_BLD: Tensor) -> Tensor:
+    """The labeler's latent actions (B, L - history, A) of the steps of windows that are predicted."""
+    return torch.tanh(model.infer(z_BLD)[0][:, model.config.history - 1 :])
+
+
+def infer_labels(model: WorldModel, latents: Tensor, windows: Windows, batch: int = 1024) -> Tensor:
+    """Those of all windows: they stay as they are while the encoder does."""
+    return torch.cat([infer(model, latents[rows]) for rows in windows.rows.split(batch)])
+
+
 def fit_terms(
-    calibrated: Calibrated, z_BLD: Tensor, windows: Windows, rows_BL: Tensor, config: FitConfig, label: float
+    calibrated: Calibrated,
+    z_BLD: Tensor,
+    windows: Windows,
+    rows_BL: Tensor,
+    labels_BHA: Tensor,
+    config: FitConfig,
+    label: float,
 ) -> dict[str, Tensor]:
     """Losses of one batch of windows, `history` latents first; unweighted terms and under `total` their sum."""
     model, body, history = calibrated.model, calibrated.body, calibrated.model.config.history
     proprio, chunks_BLV = body.standardize(windows.proprio[rows_BL]), windows.chunks[rows_BL]
     noisy = z_BLD + config.noise * torch.randn_like(z_BLD)
     histories = noisy.unfold(1, history, 1).transpose(2, 3)  # (B, L - history + 1, history, D), one per known end
-    now = slice(history - 1, -1)
-    flat = histories[:, :-1].flatten(0, 1)
-    actions = body.adapter(chunks_BLV[:, now].flatten(0, 1), proprio[:, now].flatten(0, 1), flat[:, -1])
-    predicted, log_error = model.predict(flat, actions)
-    error_N = (predicted - z_BLD[:, history:].flatten(0, 1)).square().mean(-1)
+    now, came = slice(history - 1, -1), z_BLD[:, history:]
+    chunks_BHV, shape = chunks_BLV[:, now], came.shape[:2]
     reference = windows.reference[rows_BL[:, history - 1]]
-    rolled, states = calibrated.rollout(noisy, proprio[:, history - 1], reference, chunks_BLV[:, now])
-    with torch.no_grad():
-        inferred = torch.tanh(model.infer(z_BLD)[0][:, history - 1 :]).flatten(0, 1)
+    rolled, states, log_errors = calibrated.rollout(noisy, proprio[:, history - 1], reference, chunks_BHV)
+    actions_BHA = body.adapter(
+        chunks_BHV.flatten(0, 1), proprio[:, now].flatten(0, 1), noisy[:, now].flatten(0, 1)
+    ).unflatten(0, shape)
+    # The first step of a rollout is a prediction like the others, and is not made twice.
+    later, log_later = model.predict(histories[:, 1:-1].flatten(0, 1), actions_BHA[:, 1:].flatten(0, 1))
+    predicted = torch.cat([rolled[:, :1], later.unflatten(0, (shape[0], -1))], dim=1)
+    log_error = torch.cat([log_errors[:, :1], log_later.unflatten(0, (shape[0], -1))], dim=1)
+    error_BH = (predicted - came).square().mean(-1)
     terms = {
-        "predict": error_N.mean(),
-        "rollout": (rolled - z_BLD[:, history:]).square().mean(),
-        "label": (actions - inferred).square().mean(),
+        "predict": error_BH.mean(),
+        "rollout": (rolled - came).square().mean(),
+        "label": (actions_BHA - labels_BHA).square().mean(),
         "read": (body.read(histories.flatten(0, 1)) - proprio[:, history - 1 :].flatten(0, 1)).square().mean(),
         "proprio": (states - proprio[:, history:]).square().mean(),
-        "calibration": (error_N.detach() / log_error.exp() + log_error).mean(),
+        "calibration": (error_BH.detach() / log_error.exp() + log_error).mean(),
     }
     terms["total"] = (
         terms["predict"]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calibration import response
+from calibration import kinematic_start
 from calibration.adapter_fit import Calibrated, FitConfig, Windows, encode_all, fit, make_windows
 from calibration.prediction import predict_held_out
 from calibration.transitions import Transitions
@@ -123,11 +123,11 @@ def _know(ground: Ground, calibrated: Calibrated, adapter: KinematicAdapter, epi
     windows = make_windows(transitions, 3, episodes)
     before, now, after = windows.rows.unbind(1)
     proprio, chunks = body.standardize(windows.proprio[now]), windows.chunks[now]
-    response.set_scales(adapter, windows.proprio[now], ground.described.scales, ground.focal)
-    response.fit_response(adapter, chunks, proprio, windows.proprio[after])
+    kinematic_start.set_scales(adapter, windows.proprio[now], ground.described.scales, ground.focal)
+    kinematic_start.fit_response(adapter, chunks, proprio, windows.proprio[after])
     labels: Tensor | None = None
     if ground.pretrained:
         latents = ground.latents
         with torch.no_grad():
             labels, _ = calibrated.model.labeler(latents[before], latents[now], latents[after])
-    response.fit_map(adapter, calibrated.model, chunks, proprio, labels)
+    kinematic_start.fit_map(adapter, calibrated.model, chunks, proprio, labels)

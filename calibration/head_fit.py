@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from calibration.adapter_fit import Windows
+from calibration.adapter_fit import Windows, one_thread
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.body import Body, Problem
@@ -31,7 +31,7 @@ class HeadFitConfig:
     """
 
     size: CommandHeadConfig = field(default_factory=CommandHeadConfig)
-    steps: int = 300
+    steps: int = 200
     batch: int = 64
     futures: int = 4096
     learning_rate: float = 1e-3
@@ -99,7 +99,7 @@ def fit_head(
     lessons = lessons + imagined(body, latents_FD, windows, config, generator)
     optimizer = torch.optim.Adam(head.parameters(), config.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / config.steps)))
-    with console.progress("calibrate (head)", config.steps) as bar:
+    with one_thread(), console.progress("calibrate (head)", config.steps) as bar:
         for step in range(config.steps):
             batch = lessons.rows(torch.randint(len(lessons.steps_W), (config.batch,), generator=generator))
             terms = head_terms(head, planner, batch, config)

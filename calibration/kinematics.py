@@ -1,5 +1,7 @@
 """From a MuJoCo model to the table of its kinematics that a calibrated model carries along."""
 
+from collections.abc import Mapping
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,14 @@ _APART_M = 0.08  # a joint nearer than this to the next point tells nothing that
 _HINGE, _SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE
 
 
-def of_body(simulation: Simulation) -> Kinematics:
+def of_body(simulation: Simulation, bias_rad: Mapping[str, float] | None = None) -> Kinematics:
     """The hand and up to three joints between it and the base, in the camera's frame; the hand comes first.
 
     A body that is commanded by its hand's velocity measures its hand's place: to this table it is a hand on three
     rails. Joints without a command stay as they are in the simulation's present pose.
+
+    `bias_rad` says by how much encoders read too much [rad or m], by joint: a joint is at zero where its encoder reads
+    that.
 
     Raises:
         UserError: a camera that the body carries, so that its own motion would have to be known; commands that do not
@@ -36,7 +41,8 @@ def of_body(simulation: Simulation) -> Kinematics:
     if simulation.command.interface == "end_effector_velocity":
         return _on_rails(T_cam_world, simulation.embodiment.end_effector)
     joints = [int(model.actuator_trnid[i, 0]) for i in actuation.select(simulation.embodiment, model)]
-    builder = _Builder(model, data, {joint: entry for entry, joint in enumerate(joints)}, T_cam_world)
+    bias = {joint: (bias_rad or {}).get(model.joint(joint).name, 0.0) for joint in joints}
+    builder = _Builder(model, data, {joint: entry for entry, joint in enumerate(joints)}, T_cam_world, bias)
     hand = points.find(model, simulation.embodiment.end_effector)
     body = int(model.site_bodyid[hand.index]) if hand.is_site else hand.index
     offset_m = model.site_pos[hand.index] if hand.is_site else np.zeros(3)
@@ -63,10 +69,15 @@ class _Builder:
     """Walks up from the bodies that are asked for; a link is made for every joint that has an entry of proprio."""
 
     def __init__(
-        self, model: mujoco.MjModel, data: mujoco.MjData, joints: dict[int, int], T_cam_world: NDArray[np.float64]
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        joints: dict[int, int],
+        T_cam_world: NDArray[np.float64],
+        bias: dict[int, float] | None = None,
     ):
         self.links: list[Link] = []
-        self._model, self._data, self._joints = model, data, joints
+        self._model, self._data, self._joints, self._bias = model, data, joints, bias or {}
         self._frames: dict[int, tuple[int, NDArray[np.float64]]] = {0: (-1, T_cam_world)}
 
     def moves(self, body: int) -> bool:
@@ -100,7 +111,8 @@ class _Builder:
         if joint in self._joints:
             name = "hinge" if kind == _HINGE else "slide"
             place = tuple(T[:3, :3].ravel().tolist()), _triple(T[:3, 3])
-            self.links.append(Link(link, *place, name, _triple(axis), _triple(anchor_m), self._joints[joint], zero))  # type: ignore[arg-type]
+            read = zero + self._bias.get(joint, 0.0)
+            self.links.append(Link(link, *place, name, _triple(axis), _triple(anchor_m), self._joints[joint], read))  # type: ignore[arg-type]
             return len(self.links) - 1, np.eye(4)
         moved = float(self._data.qpos[address]) - zero
         if kind == _SLIDE:

@@ -1,6 +1,6 @@
 """From an MJCF to what is to be identified in it, and from what was identified to a patch and a patched MJCF."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mujoco
@@ -67,7 +67,7 @@ def choose(model: mujoco.MjModel, log: Log, identifiable: Mapping[str, tuple[flo
     return list(found.values())
 
 
-def save(folder: Path, spec: mujoco.MjSpec, identified: Identified, faults: list[Fault]) -> list[str]:
+def save(folder: Path, spec: mujoco.MjSpec, identified: Identified, faults: Sequence[Fault]) -> list[str]:
     """Write the patch (JSON) and the patched MJCF, each whole or not at all; returns their names."""
     patched, full = spec.copy(), spec.copy().compile()
     moved.mend(patched, full, identified.parameters, identified.values)
@@ -86,7 +86,7 @@ def find_meshes(spec: mujoco.MjSpec, home: str = "") -> None:
         spec.meshdir, spec.texturedir = str(root / spec.meshdir), str(root / spec.texturedir)
 
 
-def describe(identified: Identified, faults: list[Fault]) -> dict[str, object]:
+def describe(identified: Identified, faults: Sequence[Fault]) -> dict[str, object]:
     """What was found, as strict JSON: values at full precision, intervals that are infinite as null."""
     return {
         "parameters": {
@@ -99,6 +99,7 @@ def describe(identified: Identified, faults: list[Fault]) -> dict[str, object]:
         },
         "rmse": identified.rmse,
         "held_out_rmse_per_joint": identified.held_out_J.tolist(),
+        "held_out_rmse_per_joint_before": identified.held_out_before_J.tolist(),
         "inseparable": [list(group) for group in identified.confused],
         "warnings": identified.warnings,
         "faults": [str(fault) for fault in faults],

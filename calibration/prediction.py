@@ -45,7 +45,7 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, laten
     proprio = calibrated.body.standardize(windows.proprio[rows])
     chunks = windows.chunks[rows][:, history - 1 : -1]
     reference = windows.reference[rows[:, history - 1]]
-    predicted, states = calibrated.rollout(latents[rows], proprio[:, history - 1], reference, chunks)
+    predicted, states, _ = calibrated.rollout(latents[rows], proprio[:, history - 1], reference, chunks)
     read = calibrated.body.read(latents[rows][:, -history:])
     chosen = torch.linspace(0, len(rows) - 1, min(shown, len(rows))).long()
     nearest = torch.cdist(predicted[chosen].flatten(0, 1), latents).argmin(dim=1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from calibration.adapter_fit import Calibrated, Windows
+from calibration.ridge import ridge
 from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.models.response import Response
 
@@ -50,19 +51,10 @@ def fit_response(
         commands = range(U) if command is None else [command]
         columns = [k * U + u for u in commands for k in range(K)] + [K * U + u for u in commands]
         columns.append(K * U + U + entry)
-        weight[entry, columns], bias[entry] = _ridge(inputs[:, columns], change[:, entry])
+        found, bias[entry : entry + 1] = ridge(inputs[:, columns], change[:, entry : entry + 1], _RIDGE)
+        weight[entry, columns] = found[:, 0]
     response.linear.weight.copy_(weight)
     response.linear.bias.copy_(bias)
-
-
-def _ridge(x_NX: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
-    mean_X, mean = x_NX.mean(0), y_N.mean()
-    x_NX, y_N = x_NX - mean_X, y_N - mean
-    scale_X = x_NX.square().mean(0).sqrt().clamp(min=1e-9)
-    x_NX = x_NX / scale_X
-    penalty = _RIDGE * torch.eye(x_NX.shape[1], dtype=x_NX.dtype)
-    weight_X = torch.linalg.solve(x_NX.T @ x_NX / len(x_NX) + penalty, x_NX.T @ y_N / len(x_NX)) / scale_X
-    return weight_X, mean - weight_X @ mean_X
 
 
 @torch.no_grad()
@@ -95,7 +87,7 @@ def settle(
     errors = []
     for used in (0.0, 1.0):
         body.response.used_P.fill_(used)
-        _, states = calibrated.rollout(
+        _, states, _ = calibrated.rollout(
             latents[rows], proprio[:, history - 1], unseen.reference[start], unseen.chunks[rows][:, history - 1 : -1]
         )
         errors.append((states - proprio[:, history:]).square().mean(dim=(0, 1)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.contracts.embodiment import Interface
 from robot_wm.contracts.errors import UserError
 
 Array = NDArray[np.float64]
@@ -96,19 +97,24 @@ class Fault:
 
 
 def examine(
-    log: Log, low_J: Array | None = None, high_J: Array | None = None, limits_U2: Array | None = None
+    log: Log,
+    low_J: Array | None = None,
+    high_J: Array | None = None,
+    limits_U2: Array | None = None,
+    interface: Interface = "joint_position",
 ) -> tuple[Log, list[Fault]]:
     """Name every fault of a log, and return it with what can be mended mended.
 
     Args:
         low_J, high_J: joint limits of the MJCF.
         limits_U2: command limits of the MJCF.
+        interface: what a command means.
     """
     log, faults = _mend_clock(log)
     log, more = _mend_values(log)
     faults += more + _still(log) + _units(log, low_J, high_J)
     if not any(f.fatal for f in faults):
-        faults += _swapped(log) + _saturated(log, limits_U2)
+        faults += _swapped(log, interface) + _saturated(log, limits_U2)
     return log, faults
 
 
@@ -236,11 +242,15 @@ def _paired(log: Log) -> bool:
     return log.command_NU.shape == log.position_NJ.shape
 
 
-def _swapped(log: Log) -> list[Fault]:
-    """Joints whose positions follow another joint's command."""
-    if not _paired(log) or len(log.joints) < 2:
+def _swapped(log: Log, interface: Interface) -> list[Fault]:
+    """Joints whose positions (or rates, where commands are rates) follow another joint's command."""
+    if not _paired(log) or len(log.joints) < 2 or interface == "joint_torque":
         return []
-    wanted, found = _changes(log.command_NU), _changes(log.position_NJ)
+    if interface == "joint_position":
+        wanted, found = _changes(log.command_NU), _changes(log.position_NJ)
+    else:
+        inside = np.diff(log.episodes) == 0
+        wanted, found = (_changes(x[inside]) for x in (log.command_NU[:-1], np.diff(log.position_NJ, axis=0)))
     moved = (np.ptp(log.command_NU, axis=0) > 10 * _STILL) & (np.ptp(log.position_NJ, axis=0) > 10 * _STILL)
     agreement = np.abs(wanted.T @ found)  # rows: commands, columns: positions
     agreement[:, ~moved] = agreement[~moved] = 0

@@ -59,7 +59,7 @@ class Identified:
         confused: groups of parameters that this log cannot separate.
         rmse: open-loop RMSE [rad or m] over all joints: `before`, `after` (fitted part), and on the held-out part
             `held_out_before`, `held_out`, `held_out_command` (the command itself as prediction).
-        held_out_J: the held-out RMSE per joint.
+        held_out_J, held_out_before_J: the held-out RMSE per joint, as identified and as the MJCF was.
         starts: objective and values that every start ended at.
         outliers: share of the samples that the robust loss discounts.
         wall_s: how long the search took.
@@ -70,6 +70,7 @@ class Identified:
     confused: tuple[tuple[str, ...], ...]
     rmse: dict[str, float]
     held_out_J: Array
+    held_out_before_J: Array
     starts: tuple[tuple[float, Array], ...]
     outliers: float
     wall_s: float
@@ -191,18 +192,19 @@ def identify(
     estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MJ)
     nominal = np.array([p.nominal for p in parameters])
     rmse = {"before": _mean(problem.rmse(nominal)), "after": _mean(problem.rmse(values))}
-    held_out_J = np.zeros(0)
+    held_out_J = held_out_before_J = np.zeros(0)
     if cut < len(log.time_s):
         # simulated from the beginning of the log, so that nothing measured after the cut enters
         later = _Problem(OpenLoop(spec, log, parameters, slice(None), longest, problem.loop.contact), config, cut)
-        held_out_J = later.rmse(values)
-        rmse |= {"held_out_before": _mean(later.rmse(nominal)), "held_out": _mean(held_out_J)}
+        held_out_J, held_out_before_J = later.rmse(values), later.rmse(nominal)
+        rmse |= {"held_out_before": _mean(held_out_before_J), "held_out": _mean(held_out_J)}
         if log.command_NU.shape == log.position_NJ.shape:
             rmse["held_out_command"] = float(np.sqrt(((log.command_NU - log.position_NJ)[cut:] ** 2).mean()))
     wall_s = time.monotonic() - began
     return Identified(
-        tuple(parameters), estimates, confused, rmse, held_out_J, tuple(starts), outliers, wall_s, covariance
-    )
+        tuple(parameters), estimates, confused, rmse, held_out_J, held_out_before_J, tuple(starts), outliers, wall_s,
+        covariance,
+    )  # fmt: skip
 
 
 def _search(

@@ -39,7 +39,7 @@ from sims.render import focal
 from sims.robots import load, model_inputs
 from sims.simulation import Simulation
 
-_TRIAL = 4  # a fit that only chooses has a fourth of the steps
+_TRIAL = 10  # a fit that only chooses has a tenth of the steps
 PATCH = "embodiment_patch.yaml"  # what the log says otherwise than the embodiment's yaml
 
 

@@ -140,7 +140,7 @@ class Judge:
     def predicted(self, calibrated: Calibrated, latents_FD: Tensor) -> Tensor:
         """What a calibrated model says, (B, H, P)."""
         body, rows, start = calibrated.body, self.windows.rows, self.history - 1
-        _, states = calibrated.rollout(
+        _, states, _ = calibrated.rollout(
             latents_FD[rows],
             body.standardize(self.measured_BLP[:, start]),
             self.windows.reference[rows[:, start]],

@@ -106,12 +106,10 @@ class ForwardKinematics(nn.Module):
                 away_B3 = -(turn_B33 @ self.anchor_L3[index])  # the anchor stays where it is
                 own_B33, own_B3 = R + R @ turn_B33, p + away_B3 @ R.T
             else:
-                own_B33 = R.expand(len(proprio_BP), 3, 3)
-                own_B3 = p + moved_B1 * (R @ self.axis_L3[index])
+                own_B33, own_B3 = R, p + moved_B1 * (R @ self.axis_L3[index])  # no turn: one matrix for the whole batch
             if link.parent >= 0:
-                above_B33, above_B3 = turns[link.parent], origins[link.parent]
-                own_B3 = above_B3 + (above_B33 @ own_B3[:, :, None]).squeeze(-1)
-                own_B33 = above_B33 @ own_B33
+                own_B3 = origins[link.parent] + _turned(turns[link.parent], own_B3)
+                own_B33 = turns[link.parent] @ own_B33
             turns.append(own_B33)
             origins.append(own_B3)
         places = []
@@ -122,3 +120,8 @@ class ForwardKinematics(nn.Module):
             else:
                 places.append(place_3.expand(len(proprio_BP), 3))
         return torch.stack(places, dim=1)
+
+
+def _turned(turn: Tensor, place_B3: Tensor) -> Tensor:
+    """Places (B, 3) turned by one matrix (3, 3), or each by its own (B, 3, 3)."""
+    return place_B3 @ turn.T if turn.ndim == 2 else (turn @ place_B3[:, :, None]).squeeze(-1)

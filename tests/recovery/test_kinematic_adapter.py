@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibration import kinematics, response
+from calibration import kinematic_start, kinematics
 from robot_wm.data.scales import Scales
 from robot_wm.models.adapter import AdapterConfig, KinematicAdapter, make_adapter
 from robot_wm.models.dynamics import DynamicsConfig
@@ -33,8 +33,8 @@ def test_fifty_chunks_tell_how_the_hand_moves(tmp_path: Path, interface: str) ->
     adapter.proprio_mean_P.copy_(proprio.mean(0))
     adapter.proprio_std_P.copy_(proprio.std(0))
     standard = (proprio - proprio.mean(0)) / proprio.std(0)
-    response.set_scales(adapter, proprio[few], SCALES, lens)
-    errors = response.fit_response(adapter, chunks[few], standard[few], came[few])
+    kinematic_start.set_scales(adapter, proprio[few], SCALES, lens)
+    errors = kinematic_start.fit_response(adapter, chunks[few], standard[few], came[few])
     assert (errors < 0.5 * (came - proprio)[:, : adapter.num_joints].std(0)).all()
 
     found = adapter.motion(chunks[50:], standard[50:])[:, :3]
@@ -51,16 +51,16 @@ def test_the_map_starts_as_pretrainings_own_and_follows_labels(tmp_path: Path) -
         chunks, proprio, came, _ = _move(simulation, 80)
     torch.manual_seed(0)
     model = WorldModel(TINY)
-    response.set_scales(adapter, proprio, SCALES, lens)
-    response.fit_response(adapter, chunks, proprio, came)
-    response.fit_map(adapter, model, chunks, proprio, None)
+    kinematic_start.set_scales(adapter, proprio, SCALES, lens)
+    kinematic_start.fit_response(adapter, chunks, proprio, came)
+    kinematic_start.fit_map(adapter, model, chunks, proprio, None)
     motion = adapter.motion(chunks, proprio)
     said = model.state.displacement(adapter.linear(motion))
     assert said.detach() == pytest.approx(motion[:, :3], abs=1e-4), "the hand's motion comes back out of it"
 
     prior = adapter.linear(motion).detach()
     labels = (0.7 * prior + 0.2).clamp(-2, 2)
-    response.fit_map(adapter, model, chunks, proprio, labels)
+    kinematic_start.fit_map(adapter, model, chunks, proprio, labels)
     left = (adapter.linear(motion) - labels).detach().square().mean()
     assert left < 0.2 * (prior - labels).square().mean()
 

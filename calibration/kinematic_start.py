@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from calibration.ridge import ridge
 from robot_wm.data.scales import STANDARD_M, Scales
 from robot_wm.models.adapter import KinematicAdapter
 from robot_wm.models.world_model import WorldModel
@@ -44,12 +45,10 @@ def fit_response(adapter: KinematicAdapter, chunks: Tensor, proprio: Tensor, cam
     moved = (came - adapter._physical(proprio))[:, : adapter.num_joints].double()
     errors = []
     for joint in range(adapter.num_joints):
-        x, y = stimulus[:, joint], moved[:, joint]
-        scale = x.square().mean(0).sqrt().clamp(min=1e-9)
-        x = x / scale
-        weight = torch.linalg.solve(x.T @ x / len(x) + _RIDGE * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y / len(x))
-        adapter.response_UR[joint] = (weight / scale).float()
-        errors.append((x @ weight - y).square().mean().sqrt())
+        x, y = stimulus[:, joint], moved[:, joint : joint + 1]
+        weight, bias = ridge(x[:, :-1], y, _RIDGE)  # its last entry is 1
+        adapter.response_UR[joint] = torch.cat([weight[:, 0], bias]).float()
+        errors.append((x[:, :-1] @ weight + bias - y).square().mean().sqrt())
     return torch.stack(errors).float()
 
 
@@ -70,12 +69,9 @@ def fit_map(
     weight, bias = torch.zeros_like(adapter.linear.weight), -inverse @ head.bias
     weight[:, :3] = inverse
     if labels is not None:
-        x = adapter.motion(chunks, proprio)
-        x = torch.cat([x, torch.ones(len(x), 1)], dim=1).double()
-        prior = torch.cat([weight, bias[:, None]], dim=1).double().T
-        left = labels.clamp(-_MOST, _MOST).double() - x @ prior
-        penalty = _TRUST / len(x) * torch.diag(x.square().mean(0) + 1e-9)
-        found = prior + torch.linalg.solve(x.T @ x / len(x) + penalty, x.T @ left / len(x))
-        weight, bias = found[:-1].T.float(), found[-1].float()
+        motion = adapter.motion(chunks, proprio)
+        left = labels.clamp(-_MOST, _MOST) - motion @ weight.T - bias
+        more, shift = ridge(motion, left, _TRUST / len(motion))
+        weight, bias = weight + more.T.float(), bias + shift.float()
     adapter.linear.weight.copy_(weight)
     adapter.linear.bias.copy_(bias)

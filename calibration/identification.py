@@ -1,0 +1,100 @@
+"""What a body's MuJoCo parameters really are, from one log of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from calibration import mjcf
+from calibration.log_faults import Examined, examine_log
+from calibration.signals import refuse
+from calibration.sysid import FitConfig, Identified, identify
+from robot_wm import console
+from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.run import dataset_folder, open_run
+from sims import models, robots
+
+_AS_GOOD_RAD = 1e-4
+
+
+@dataclass(frozen=True)
+class IdentifyConfig:
+    """Configuration of `robot-wm identify`.
+
+    Attributes:
+        embodiment: the body; its `identifiable` names the parameters and their bounds.
+        data: a log at the control rate: a LeRobot dataset, or the run that recorded it.
+        servo_stiffness, servo_damping: PD gains of the drivers, where the MJCF describes bare motors.
+        most_s: longest part of the log that is used, from its beginning; 0 takes it whole.
+    """
+
+    embodiment: Embodiment
+    data: str
+    servo_stiffness: float = 0.0
+    servo_damping: float = 0.0
+    most_s: float = 0.0
+    fit: FitConfig = field(default_factory=FitConfig)
+    name: str = "identify"
+    out: str = "runs"
+    seed: int = 0
+
+
+def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> Path:
+    """Fit, judge on the held-out part, write the patch and the patched MJCF; returns the run folder.
+
+    Where the log was `examined` already, that is not done again.
+
+    Raises:
+        UserError: a log that cannot be used, or one that the fit predicts no better than the MJCF as it was.
+    """
+    if config.embodiment.environment is not None:
+        raise UserError(
+            f"{config.embodiment.name} is simulated by {config.embodiment.environment}, not by its MJCF's actuators",
+            "Identify a body with a joint interface",
+        )
+    inputs = {"data": Path(config.data)} | robots.model_inputs(config.embodiment)
+    with open_run(Path(config.out), "identify", config.name, config, inputs) as run:
+        if run.complete:
+            console.say(f"identify: already done with the same inputs: {run.path}")
+            return run.path
+        spec = models.read(config.embodiment.mjcf, config.embodiment.interface)
+        if config.servo_stiffness:
+            mjcf.servo(spec, config.servo_stiffness, config.servo_damping)
+        model = spec.copy().compile()
+        log, faults = examined or examine_log(dataset_folder(Path(config.data)), config.embodiment)
+        refuse(faults)
+        if config.most_s:
+            log = log.rows(slice(0, max(10, round(config.most_s * config.embodiment.control_rate_hz))))
+        chosen = mjcf.choose(model, log, config.embodiment.identifiable)
+        console.say(f"identify: {len(chosen)} parameters, {len(log.time_s)} samples")
+        found = identify(spec, log, chosen, config.fit, config.seed, console.say)
+        _show(found)
+        worst = 1.1 * found.rmse.get("held_out_before", np.inf) + _AS_GOOD_RAD
+        gates = {"no_worse_than_the_mjcf": bool(found.rmse.get("held_out", 0.0) <= worst)}
+        if not gates["no_worse_than_the_mjcf"]:
+            raise UserError(
+                f"on the held-out part the fit is worse than the MJCF ({found.rmse['held_out']:.4g} against "
+                f"{found.rmse['held_out_before']:.4g})",
+                "Record a longer log that moves every joint, or identify fewer parameters",
+            )
+        outputs = mjcf.save(run.path, spec, found, faults)
+        run.finish(outputs, metrics=found.rmse, gates=gates, embodiment_sha256=config.embodiment.digest())
+        return run.path
+
+
+def _show(found: Identified) -> None:
+    def rounded(value: float) -> str:
+        return f"{value:.4g}" if value < float("inf") else "unknown"
+
+    rows = [
+        (e.name, rounded(e.nominal), rounded(e.value), rounded(e.interval), e.unit, e.bound) for e in found.estimates
+    ]
+    console.table("Identified", ("parameter", "MJCF", "found", "± 95 %", "unit", "on bound"), rows)
+    for warning in found.warnings:
+        console.say(f"warning: {warning}")
+    names = {"before": "fitted part, as the MJCF", "after": "fitted part, identified"}
+    names |= {"held_out_before": "held out, as the MJCF", "held_out": "held out, identified"}
+    names |= {"held_out_command": "held out, the command itself"}
+    errors = [(names[k], f"{1e3 * v:.2f}") for k, v in found.rmse.items()]
+    console.table("Open-loop error [mrad or mm]", ("", "RMSE"), errors)

@@ -1,0 +1,78 @@
+"""What is wrong with a dataset as a log of one body: every fault found, named with its joint, mended or refused."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from calibration.signals import Fault, Log, examine
+from robot_wm import console
+from robot_wm.contracts.dataset import ACTION, STATE
+from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.errors import UserError
+from robot_wm.data.lerobot import LeRobotDataset
+from sims import robots
+from sims.simulation import Simulation
+
+
+class Examined(NamedTuple):
+    """The log of a body, mended, and every fault that was found in it."""
+
+    log: Log
+    faults: tuple[Fault, ...]
+
+
+def examine_log(dataset: Path, embodiment: Embodiment) -> Examined:
+    """Read a LeRobot dataset as the log of a body, and say what is wrong with it.
+
+    Raises:
+        UserError: features that are missing, or are not the body's.
+    """
+    with robots.load(embodiment) as simulation:
+        log = _read(dataset, simulation)
+        low_J, high_J = _ranges(simulation, log.joints)
+        limits = np.column_stack([simulation.command.low, simulation.command.high])
+        if embodiment.environment is None:  # the MJCF's own: a margin that the embodiment adds is no limit of the robot
+            limits = simulation.model.actuator_ctrlrange[[simulation.model.actuator(n).id for n in log.actuators]]
+    log, faults = examine(log, low_J, high_J, limits, embodiment.interface)
+    for fault in faults:
+        console.say(f"log: {fault}")
+    return Examined(log, tuple(faults))
+
+
+def _ranges(simulation: Simulation, joints: tuple[str, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Limits of the joints; none for a hand that moves along rails."""
+    model = simulation.model
+    if simulation.command.interface == "end_effector_velocity":
+        return None, None
+    ids = [model.joint(name).id for name in joints]
+    ranges = np.where(model.jnt_limited[ids, None], model.jnt_range[ids], [-np.pi, np.pi])
+    return ranges[:, 0], ranges[:, 1]
+
+
+def _read(dataset: Path, simulation: Simulation) -> Log:
+    """Commands, positions and velocities of the episodes of a LeRobot dataset."""
+    actuators, proprio, embodiment = simulation.command.names, simulation.proprio_names, simulation.embodiment
+    source = LeRobotDataset(dataset)
+    for key, wanted in ((STATE, proprio), (ACTION, actuators)):
+        if key not in source.info.features:
+            raise UserError(f"{dataset} has no feature {key!r}", f"It has: {', '.join(source.info.features)}")
+        size = int(np.prod(source.info.features[key].shape))
+        if size != len(wanted):
+            raise UserError(
+                f"{dataset}: {key} has {size} entries, {embodiment.name} has {len(wanted)}",
+                f"Wanted, in order: {', '.join(wanted)}",
+            )
+    episodes = [source.columns(e) for e in range(source.num_episodes)]
+    joined = {k: np.concatenate([e[k] for e in episodes]).astype(np.float64) for k in (STATE, ACTION, "timestamp")}
+    joints = [i for i, name in enumerate(proprio) if name.endswith("_position")]
+    velocities = [i for i, name in enumerate(proprio) if name.endswith("_velocity")]
+    return Log(
+        joined["timestamp"],
+        joined[ACTION],
+        joined[STATE][:, joints],
+        tuple(proprio[i].removesuffix("_position") for i in joints),
+        actuators,
+        joined[STATE][:, velocities] if len(velocities) == len(joints) else None,
+        np.concatenate([np.full(len(e["timestamp"]), i) for i, e in enumerate(episodes)]),
+    )
