@@ -5,7 +5,6 @@ import functools
 import importlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import robot_wm
 from deploy import command_help
-from deploy.refusals import failed_access, missing_package
+from deploy.refusals import failed_access, failed_machine, missing_package
 from deploy.request import Request, parse
 from robot_wm.contracts import config
 from robot_wm.contracts.errors import UserError
@@ -107,6 +106,11 @@ STAGES: dict[str, Stage] = {
         "Where a controller fails on the twin: how often, how little it takes, and the worst of it to watch",
         "robot-wm verify embodiment=fetch bundle=runs/export/RUN",
     ),
+    "rebuild": Stage(
+        "deploy.rebuild", "rebuild", "RebuildConfig",
+        "A run made again from its manifest alone, every output compared bit for bit",
+        "robot-wm rebuild runs/calibrate/RUN",
+    ),
     "demo": Stage(
         "deploy.stages.demo", "demo", "DemoConfig",
         "All stages at a small size, from video to a report of the Fetch arm under control",
@@ -145,6 +149,7 @@ EXIT_CODES = {
 _WORDS = {
     "bench": "benchmark",
     "inspect": "data",
+    "rebuild": "run",
     "robots": "robot",
     "view": "target",
 }  # what a word without = is the value of
@@ -164,11 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(missing_package(error), words)
     except OSError as error:
         return _refuse(failed_access(error), words)
-    except (MemoryError, RuntimeError) as error:  # torch has an error of its own, and MuJoCo another
-        if not isinstance(error, MemoryError) and not re.search("alloc|out of memory|start new thread", str(error)):
-            raise
-        reason = UserError("out of memory", "Give smaller sizes or fewer workers, or more memory, and run it again")
-        return _refuse(reason, words)
+    except Exception as error:
+        return _refuse(failed_machine(error), words)
 
 
 def _dispatch(argv: list[str]) -> int:

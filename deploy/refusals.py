@@ -1,6 +1,7 @@
 """Errors that are nobody's mistake in the code, in words: a package that is not there, a disk that is full."""
 
 import errno
+import re
 
 from robot_wm.contracts.errors import UserError
 
@@ -14,6 +15,8 @@ _EXTRAS = {
     ),
 }
 
+_NO_MEMORY = re.compile("alloc|out of memory|start new thread")
+_LOST_GPU = re.compile("(CUDA|CUDNN|cuDNN|CUBLAS|HIP)[ _]?(error|failure|status)", re.IGNORECASE)
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
@@ -40,5 +43,22 @@ def failed_access(error: OSError) -> UserError:
     if error.filename and error.errno in _NO_ACCESS:
         return UserError(
             f"{error.filename}: {error.strerror}", "Check the path and its permissions, or give another (out=FOLDER)"
+        )
+    raise error
+
+
+def failed_machine(error: Exception) -> UserError:
+    """What to do about `error`, where memory ran out or a GPU was lost; any other goes on as it is.
+
+    Torch, MuJoCo and ONNX Runtime have an error of their own for each, and what they say is all that they share.
+    """
+    said = (str(error).splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(said)):
+        return UserError("out of memory", "Give smaller sizes or fewer workers, or more memory, and run it again")
+    if _LOST_GPU.search(said):
+        return UserError(
+            f"the GPU was lost ({said})",
+            "See that nvidia-smi lists it, then run the same command again: it goes on from what was saved (with"
+            " accelerator=auto on the CPU, if need be)",
         )
     raise error

@@ -5,6 +5,7 @@ import functools
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mujoco
@@ -15,6 +16,7 @@ from robot_wm.contracts.embodiment import Camera
 from robot_wm.contracts.errors import UserError
 from sims import gl
 
+Added = Callable[[mujoco.MjvScene, float], None]
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])  # MuJoCo cameras look along -z with y up, OpenCV's along z with y down
 
 
@@ -40,12 +42,15 @@ def prepare(model: mujoco.MjModel) -> None:
 
 
 class Renderer:
-    """Draws one model through one camera, frame by frame. Whole motions are drawn faster by `sheet.draw`."""
+    """Draws one model through one camera, frame by frame. Whole motions are drawn faster by `sheet.draw`.
 
-    def __init__(self, model: mujoco.MjModel, camera: Camera):
+    `added` is called with each scene and the simulated time before it is drawn, and may put more into it.
+    """
+
+    def __init__(self, model: mujoco.MjModel, camera: Camera, added: Added | None = None):
         prepare(model)
         self._model = model
-        self._camera = camera
+        self._camera, self._added = camera, added
         self._view = view_of(model, camera)
         self._option = mujoco.MjvOption()
         self._scene: mujoco.MjvScene | None = None
@@ -98,6 +103,8 @@ class Renderer:
             self._scene = mujoco.MjvScene(self._model, maxgeom=self._model.ngeom + self._model.nsite + 100)
         every = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._view, every, self._scene)
+        if self._added is not None:
+            self._added(self._scene, float(data.time))
         area = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, upload)
         mujoco.mjr_render(area, self._scene, upload)

@@ -12,7 +12,7 @@ from robot_wm.contracts.embodiment import Camera, Embodiment
 from robot_wm.contracts.errors import UserError
 from sims import actuation, points
 from sims.points import Point
-from sims.render import Renderer, world_to_camera
+from sims.render import Added, Renderer, world_to_camera
 from sims.stability import has_diverged
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -90,11 +90,11 @@ class Simulation:
         self.data.ctrl[self._actuators] = self._reference_U
         mujoco.mj_forward(self.model, self.data)
 
-    def look_through(self, camera: Camera) -> None:
-        """See through another camera from now on."""
+    def look_through(self, camera: Camera, added: Added | None = None) -> None:
+        """See through another camera from now on, with what `added` puts into its pictures (see Renderer)."""
         self._renderer.close()
         self.camera = camera
-        self._renderer = Renderer(self.model, camera)
+        self._renderer = Renderer(self.model, camera, added)
 
     @property
     def substeps(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from robot_wm.contracts import config, files
 from robot_wm.contracts.embodiment import Camera
 from robot_wm.contracts.errors import UserError
-from sims import actuation
+from sims import actuation, distractors
 from sims.simulation import Simulation
 
 TRUTH = "truth.json"
@@ -54,6 +54,7 @@ class Truth:
         fovy: factor of its vertical field of view.
         exposure: factor of every pixel.
         noise: standard deviation of every pixel, of 255.
+        distractors: coloured things that swing about in the picture and touch nothing.
     """
 
     mass: tuple[float, ...] = ()
@@ -70,6 +71,7 @@ class Truth:
     fovy: float = 1.0
     exposure: float = 1.0
     noise: float = 0.0
+    distractors: int = 0
 
     @classmethod
     def draw(cls, simulation: Simulation, severity: float, seed: int, preset: str = "all") -> "Truth":
@@ -134,18 +136,23 @@ class Hidden:
     own values are kept for `remove`. Nothing is compiled anew: what the compiler derives from masses is derived again.
     """
 
-    def __init__(self, simulation: Simulation, truth: Truth):
+    def __init__(self, simulation: Simulation, truth: Truth, seed: int = 0):
+        """Args: simulation, truth: as said; seed: of the distractors' places and looks."""
         self._simulation, self._camera = simulation, simulation.camera
         self._changed: dict[str, NDArray[np.float64]] = {}
         self._write_body(truth)
         self._write_camera(truth)
+        self._scattered = truth.distractors > 0
+        if self._scattered:
+            things = distractors.scatter(simulation.model, simulation.camera, truth.distractors, seed)
+            simulation.look_through(simulation.camera, lambda scene, time_s: distractors.add(scene, things, time_s))
 
     def remove(self) -> None:
         """Put the model's own values back."""
         for field, values in self._changed.items():
             getattr(self._simulation.model, field)[:] = values
         self._changed.clear()
-        if self._simulation.camera != self._camera:
+        if self._simulation.camera != self._camera or self._scattered:
             self._simulation.look_through(self._camera)
 
     def _scale(self, field: str, factors: ArrayLike) -> None:

@@ -48,7 +48,7 @@ class Twin:
         self.simulation = simulation
         self._seed, self._wall_clock = seed, wall_clock
         self.truth = Truth.draw(simulation, severity, seed, preset) if truth is None else truth
-        self._hidden = Hidden(simulation, self.truth) if self.truth != Truth() else None
+        self._hidden = Hidden(simulation, self.truth, seed) if self.truth != Truth() else None
         self._period_s = 1 / simulation.command.control_rate_hz
         self.reset()
 

@@ -18,6 +18,7 @@ _AXES = {
     "camera_tilt_rad": ("camera tilted", "°", 57.29578), "zoom": ("field of view", "×", None),
     "friction": ("friction", "×", None), "mass": ("masses", "×", None), "gain": ("effect of commands", "×", None),
     "delay_s": ("delay of commands", "ms", 1000.0), "dropped": ("frames lost", "%", 100.0),
+    "distractors": ("things in the picture that are not the task's", "", 1.0),
 }  # fmt: skip
 
 

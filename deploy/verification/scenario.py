@@ -10,6 +10,8 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation, Robot
 from sims.truth import Truth
 
+_MOST_THINGS = 50
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -26,6 +28,7 @@ class Ranges:
         mass, gain: logarithm of the factor of every body's mass and every command's effect, to both sides.
         delay_s: from a command to its effect.
         dropped: share of frames that never arrive.
+        distractors: things that swing about in the picture and that the task is not about; a part of one is none.
     """
 
     exposure: float = 0.7
@@ -41,13 +44,17 @@ class Ranges:
     gain: float = 0.3
     delay_s: float = 0.2
     dropped: float = 0.5
+    distractors: float = 6.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if getattr(self, field.name) < 0:
                 raise UserError(f"ranges.{field.name} is {getattr(self, field.name)}", "Give 0 or more")
-        if self.occlusion > 0.9 or self.dropped > 0.95:
-            raise UserError("ranges.occlusion is over 0.9, or ranges.dropped over 0.95", "Leave something to be seen")
+        if self.occlusion > 0.9 or self.dropped > 0.95 or self.distractors > _MOST_THINGS:
+            raise UserError(
+                f"ranges.occlusion is over 0.9, dropped over 0.95, or distractors over {_MOST_THINGS}",
+                "Leave something to be seen",
+            )
         if not self.axes():
             raise UserError("every range is 0", "Give at least one axis a range")
 
@@ -56,7 +63,7 @@ class Ranges:
         return tuple(f.name for f in fields(self) if getattr(self, f.name) > 0)
 
 
-ONE_SIDED = ("noise", "occlusion", "delay_s", "dropped")  # nothing lies below zero
+ONE_SIDED = ("noise", "occlusion", "delay_s", "dropped", "distractors")  # nothing lies below zero
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Scenario:
             fovy=float(np.exp(got("zoom", 0.0))),
             exposure=float(np.exp(got("exposure", 0.0))),
             noise=got("noise", 0.0),
+            distractors=int(got("distractors", 0.0)),
         )
 
 

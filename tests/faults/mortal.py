@@ -2,8 +2,9 @@
 
 A program of its own (`python -m tests.faults.mortal PLAN OUT`), so that libraries are imported once for many short
 lives. PLAN is JSON: `{"deaths": number, "commands": {name: [word, …]}}`, where `{out}` in a word stands for a folder.
-Each command first runs to its end in `name/whole`. Then, so often as `deaths` says, it is killed (SIGKILL) before one
-of its changes under `out=` or `cache=` in a folder of its own, and run there again. OUT receives what came of it.
+Each command first runs to its end in `name/whole`, and is made again from its manifest in `name/rebuilt`. Then, so
+often as `deaths` says, it is killed (SIGKILL) before one of its changes under `out=` or `cache=`, in a folder of its
+own, and run there again. OUT receives what came of it.
 """
 
 import json
@@ -99,6 +100,9 @@ def lives(words: list[str], folder: Path, deaths: int) -> dict[str, Any]:
     found: dict[str, Any] = {"status": status, "changes": changes, "deaths": []}
     if status:
         return found
+    (run,) = (path.parent for path in (folder / "whole").glob(f"{words[0]}/*/manifest.json"))
+    again = ["rebuild", str(run), f"out={folder / 'rebuilt'}"]
+    found["rebuilt"], _ = fork(again, None, folder / "rebuilt.tally")
     random = np.random.default_rng(0)
     # The last change is always among them: the manifest's own rename.
     moments = {changes - 1, *random.choice(changes - 1, min(deaths, changes) - 1, replace=False).tolist()}
@@ -112,10 +116,15 @@ def lives(words: list[str], folder: Path, deaths: int) -> dict[str, Any]:
 def main() -> None:
     """Import what stages need, without a thread or a GL context, then let each command live and die."""
     plan, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    import torch
+
     from deploy import cli, compose  # noqa: F401
 
-    for stage in {words[0] for words in plan["commands"].values()}:
+    for stage in {"rebuild", *(words[0] for words in plan["commands"].values())}:
         cli.load(cli.STAGES[stage])
+    torch.onnx.export(
+        torch.nn.Linear(1, 1), (torch.zeros(1, 1),), dynamo=True, verbose=False
+    )  # its tables take seconds
     found = {name: lives(words, out.parent / name, plan["deaths"]) for name, words in plan["commands"].items()}
     out.write_text(json.dumps(found))
 

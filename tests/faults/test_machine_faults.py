@@ -4,26 +4,37 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from deploy import cli
+from deploy.refusals import failed_machine
+from deploy.runtime.safety import PLANNER_ERROR
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import MANIFEST
 from robot_wm.data import video
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
+from robot_wm.training import loop
+from robot_wm.training.checkpoint import WEIGHTS
 from robot_wm.training.loop import PROGRESS, train
 from robot_wm.training.losses import LossConfig
 from tests.faults.test_command_line_refusals import MJCF, YAML, Mount, check_refusal, film
 from tests.faults.test_command_line_refusals import small_disk as small_disk
-from tests.property.hostile import make_video
+from tests.faults.test_killed_anywhere import SMALL_PRETRAIN
+from tests.handmade_bundle import make_spec
+from tests.property.hostile import make_dataset, make_video
 from tests.recovery.test_pretrain_resume import TRAINING, _model
 from tests.recovery.test_pretrain_resume import clips as clips
+from tests.unit.test_delay import Counting, Ticking, fly
 
 SHORT_OF_MEMORY = """
 import resource, sys
@@ -56,6 +67,60 @@ def test_no_gpu(clips, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
 
     with pytest.raises(UserError, match=r"accelerator 'cuda'.*accelerator=auto"):
         train(_model(), *clips, replace(TRAINING, accelerator="cuda"), LossConfig(), tmp_path, 0, lambda **_: None)
+
+
+def test_gpu_lost_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As torch says it. The same command goes on from what was kept, to the weights of a training that lost nothing."""
+    monkeypatch.chdir(tmp_path)
+    make_dataset(tmp_path / "log", 12)
+    words = ["pretrain", "data=[log]", "cache=cache", *SMALL_PRETRAIN, "name=whole"]
+    assert cli.main([*words, "out=whole"]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "pretraining_terms", lose_gpu(loop.pretraining_terms, after=5))
+        code = cli.main([*words, "out=lost"])
+    captured = capsys.readouterr()
+    check_refusal(code, captured.out, captured.err, ("the GPU was lost", "unspecified launch failure", "goes on from"))
+    (run,) = tmp_path.glob("lost/pretrain/*")
+    assert (run / PROGRESS).is_file()
+    assert not (run / MANIFEST).exists()
+    assert cli.main([*words, "out=lost"]) == 0, capsys.readouterr().err
+    (whole,) = tmp_path.glob("whole/pretrain/*")
+    assert (run / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+
+
+def test_gpu_lost_in_flight() -> None:
+    def fail(tick: int) -> None:
+        if tick >= 8:
+            raise EPFail("[ONNXRuntimeError] : 11 : EP_FAIL : CUDA failure 700: an illegal memory access")
+
+    result, _ = fly(Counting(make_spec(), fail), robot := Ticking(lambda now: time.sleep(0.01)), 200, in_worker=True)
+    assert result.ended_by == PLANNER_ERROR
+    assert "CUDA failure 700" in str(result.error)
+    assert not robot.sent[-1].any()
+    with pytest.raises(EPFail) as lost:  # in simulated time the command ends
+        fly(Counting(make_spec(), fail), robot := Ticking(), 200)
+    assert not robot.sent[-1].any()
+    assert "the GPU was lost" in str(failed_machine(lost.value))
+
+
+def test_what_is_not_the_machines_fault_goes_on_as_it_is() -> None:
+    for error in (RuntimeError("shapes cannot be multiplied"), ValueError("out of memory of the past"), KeyError("x")):
+        with pytest.raises(type(error)):
+            failed_machine(error)
+
+
+def lose_gpu(function: Callable[..., Any], after: int) -> Callable[..., Any]:
+    calls = iter(range(1000))
+
+    def lost(*arguments: Any) -> Any:
+        if next(calls) >= after:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCompile with `TORCH_USE_CUDA_DSA`")
+        return function(*arguments)
+
+    return lost
 
 
 def test_encoder_that_is_missing(tmp_path: Path) -> None:

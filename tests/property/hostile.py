@@ -86,7 +86,7 @@ def read_model(folder: Path) -> None:
     load_world_model(folder)
 
 
-def make_dataset(folder: Path) -> None:
+def make_dataset(folder: Path, length: int = 6) -> None:
     from robot_wm.data.lerobot_writer import LeRobotWriter
 
     features = {
@@ -94,10 +94,11 @@ def make_dataset(folder: Path) -> None:
         STATE: Feature("float32", (2,)),
         ACTION: Feature("float32", (2,)),
     }
-    frames = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 255, (length, 32, 32, 3), dtype=np.uint8)
+    columns = {STATE: np.ones((length, 2)), ACTION: np.ones((length, 2))}
     with LeRobotWriter(folder, 5.0, features) as writer:
         for _ in range(2):
-            writer.add_episode({STATE: np.ones((6, 2)), ACTION: np.ones((6, 2))}, {image_key("front"): frames}, "push")
+            writer.add_episode(columns, {image_key("front"): frames}, "push")
 
 
 def make_old_dataset(folder: Path) -> None:

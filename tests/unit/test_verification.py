@@ -12,7 +12,10 @@ from deploy.verification.scenario import Occluded, Ranges, Scenario
 from deploy.verification.search import breaking_point, failure_rate, search
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
+from sims import catalog, gl
+from sims.robots import load
 from sims.truth import Truth
+from sims.twin import Twin
 from tests.faults.test_command_line_refusals import Workshop
 from tests.faults.test_command_line_refusals import made as made
 from tests.faults.test_command_line_refusals import workshop as workshop
@@ -72,6 +75,30 @@ def test_what_is_hidden_is_a_share_of_the_picture() -> None:
 
     frame = Occluded(Still(), 0.15, 3).read().frame_YXC
     assert abs((frame[..., 0] > 0).mean() - 0.15) < 0.02
+
+
+def test_distractors_are_seen_touch_nothing_and_go() -> None:
+    gl.choose_backend()
+    with load(catalog.find("procedural/3")) as arm:
+        arm.reset(0)
+        still, state, num = arm.frame(), arm.state(), arm.command.dim
+        shown = []
+        for number in (3.0, 3.4, 6.0):
+            twin = Twin(arm, seed=1, truth=Scenario(0, {"distractors": number}).truth(arm.model.nbody, num))
+            shown.append(arm.frame())
+            twin.close()
+            assert np.array_equal(arm.frame(), still)
+        assert np.array_equal(shown[0], shown[1])
+        changed = [(frame != still).any(-1).mean() for frame in shown]
+        assert 0.005 < changed[0] < changed[2] < 0.5
+        assert np.array_equal(arm.state(), state)
+        twin = Twin(arm, seed=1, truth=Truth(distractors=3))
+        for _ in range(6):
+            twin.write(arm.reference())
+        moved = arm.frame()
+        twin.close()
+        there = (shown[0] != still).any(-1) & (arm.frame() == still).all(-1)  # where nothing else moved
+        assert (moved != shown[0]).any(-1)[there].any()
 
 
 def test_ranges_that_cannot_be() -> None:
