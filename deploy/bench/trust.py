@@ -34,6 +34,7 @@ _SIZES = {  # of the tests: inputs per reader, kills per stage
     "quick": {"ROBOT_WM_FUZZ": "25", "ROBOT_WM_DEATHS": "2"},
     "full": {"ROBOT_WM_FUZZ": "2000", "ROBOT_WM_DEATHS": "12"},
 }
+_SIGNS = {"quick": 6, "full": 120}  # pairs that signs of failure are judged on
 _SEARCH = {"quick": ["pairs=3", "rounds=2", "draws=8", "break_steps=1", "videos=2"], "full": ["pairs=20", "draws=100"]}
 
 
@@ -179,4 +180,4 @@ def _verify(config: BenchConfig) -> Iterator[Row]:
         share = found[name]
         count = found["pairs"] if name == "undisturbed" else found["draws"]
         yield Row(f"rate of failures: {name}", share["value"], n=count, low=share["low"], high=share["high"])
-    yield from signs(bundle, run, config.seed)
+    yield from signs(bundle, "fetch", Path(config.out) / f"signs-{config.seed}.jsonl", _SIGNS[config.size], config.seed)
