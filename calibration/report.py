@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 
 from calibration.learning_curve import LearningCurve
@@ -11,9 +10,8 @@ from calibration.log_timing import LogTiming
 from calibration.prediction import Certainty, Prediction
 from calibration.summary import Summary
 from calibration.timing import Delay
-from robot_wm.contracts import files
 from robot_wm.contracts.embodiment import Embodiment
-from robot_wm.page.page import style, with_policy
+from robot_wm.page.page import write_page
 from robot_wm.page.plot import COLOURS, DASHES, INK, Figure, Quantity, prediction_error, quantity_of, svg
 
 REPORT = "report.html"
@@ -40,16 +38,14 @@ def write_report(
     """
     hand = embodiment.interface == "end_effector_velocity"
     quantity, step_s = quantity_of(summary.position_units, hand), embodiment.step_s
-    environment = Environment(
-        loader=PackageLoader("calibration", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     shown = quantity.shown
     ahead = zip(found.error_K, pictures.error_K, found.copy_K, strict=True)
     still = np.maximum(found.copy_by_entry, 1e-9)
-    page = environment.get_template("report.html").render(
+    write_page(
+        folder / REPORT,
+        "calibration",
+        "report.html",
         body=embodiment.name,
-        style=style(),
         headline=_headline(found, step_s, quantity),
         beside=f"From {summary.transitions:,} labelled transitions ({summary.transitions * step_s / 60:.1f} minutes); "
         f"{_adapters(summary, quantity)}",
@@ -68,7 +64,6 @@ def write_report(
         timing=_timing(summary.timing, embodiment) if summary.timing is not None else None,
         certainty=_certainty(summary.certainty),
     )
-    files.write_atomic(folder / REPORT, with_policy(page).encode("utf-8"))
     return REPORT
 
 

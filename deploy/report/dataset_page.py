@@ -5,17 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from deploy.report import figures
 from deploy.report.media import Picture, picture
-from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.checks import Joint
 from robot_wm.data.inspection import Camera, Inspection
 from robot_wm.data.lerobot import LeRobotDataset
-from robot_wm.page.page import duration, with_policy
-from robot_wm.page.page import style as page_style
+from robot_wm.page.page import write_page
 
 _HEIGHT = 160  # of a thumbnail [pixels]
 _MOST_TASKS = 20
@@ -34,17 +31,14 @@ class Row:
 
 def write_dataset_page(path: Path, found: Inspection, thumbnails: int) -> Path:
     """Write the page about an inspected dataset atomically; returns `path`."""
-    environment = Environment(
-        loader=PackageLoader("deploy.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["duration"] = duration
     seconds = [length / found.fps for length in found.lengths]
     tasks = sorted(found.tasks.items(), key=lambda item: -item[1])
-    page = environment.get_template("dataset.html").render(
+    return write_page(
+        path,
+        "deploy.report",
+        "dataset.html",
         found=found,
         title=found.path.name if found.path.name != "dataset" else found.path.parent.name,
-        style=page_style(),
         total_s=sum(seconds),
         lengths=figures.durations(seconds) if seconds else None,
         shortest_s=min(seconds, default=0.0),
@@ -55,9 +49,6 @@ def write_dataset_page(path: Path, found: Inspection, thumbnails: int) -> Path:
         tasks=tasks[:_MOST_TASKS],
         more_tasks=len(tasks) - _MOST_TASKS,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(path, with_policy(page).encode("utf-8"))
-    return path
 
 
 def _thumbnails(found: Inspection, camera: Camera, count: int) -> Iterator[tuple[str, Picture]]:

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from deploy.report import figures, sections, words
 from deploy.report.cards import cards
 from deploy.report.sections import Stage
 from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.evaluation.results import ControllerResult, Evaluation, read_evaluation
-from robot_wm.page.page import duration, style, with_policy
+from robot_wm.page.page import write_page
 from robot_wm.page.plot import Quantity, quantity_of
 from robot_wm.training.checkpoint import SHIPPED, model_run
 
@@ -71,15 +69,7 @@ def write_report(path: Path, inputs: ReportInputs) -> Path:
     }
     if not stages:
         raise UserError("the report has no runs to tell of", "Give at least one run folder")
-    environment = Environment(
-        loader=PackageLoader("deploy.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["duration"] = duration
-    page = environment.get_template("template.html").render(**_context(inputs, stages))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(path, with_policy(page).encode("utf-8"))
-    return path
+    return write_page(path, "deploy.report", "report.html", script="report.js", **_context(inputs, stages))
 
 
 def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
@@ -90,7 +80,6 @@ def _context(inputs: ReportInputs, stages: dict[str, Stage]) -> dict[str, Any]:
     context: dict[str, Any] = {
         "title": inputs.title,
         "command": inputs.command,
-        "style": style(),
         "cards": cards([stages[f] for f in _CARDS if f in stages], watched),
         "times": times,
         "total_s": sum(wall_s for _, wall_s in times),

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from deploy.report.media import clip
 from deploy.verification.results import Breaking, Tried, Verification
-from robot_wm.contracts import files
-from robot_wm.page.page import style as page_style
-from robot_wm.page.page import with_policy
+from robot_wm.page.page import write_page
 
 # What an axis is called, its unit as shown, and how many of it make one of ours; logarithms are shown as factors.
 _AXES = {
@@ -24,19 +20,15 @@ _AXES = {
 
 def write_verification_page(path: Path, found: Verification, folder: Path) -> Path:
     """Write the page atomically; videos are taken from the run `folder`. Returns `path`."""
-    environment = Environment(
-        loader=PackageLoader("deploy.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    page = environment.get_template("verification.html").render(
+    return write_page(
+        path,
+        "deploy.report",
+        "verification.html",
         found=found,
-        style=page_style(),
         breaking=[_row(item) for item in found.breaking],
         worst=[(item, _told(item), clip(folder / item.video, _told(item))) for item in found.worst if item.video],
         fixed=sum(not item.failed for item in found.replayed),
     )
-    files.write_atomic(path, with_policy(page).encode("utf-8"))
-    return path
 
 
 def shown(axis: str, value: float) -> str:

@@ -1,18 +1,50 @@
-"""What every page that we write shares: its style, and a policy that lets no request leave it."""
+"""What every page that we write shares: its frame, its style, and a policy that lets no request leave it."""
 
 import base64
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from robot_wm.contracts import files
 
 STYLE = Path(__file__).parent / "style.css"
 
 
-def style() -> Markup:
-    """The style sheet, for the page's own <style>."""
-    return Markup(STYLE.read_text(encoding="utf-8"))  # our own file
+def write_page(
+    path: Path, package: str, template: str, *beside: str, script: str | None = None, **context: Any
+) -> Path:
+    """Render a template that extends `base.html` to `path`, atomically; returns `path`.
+
+    Args:
+        path: the page; its folder is made.
+        package: the Python package whose folder holds the template, and the files below.
+        template: its file name.
+        beside: file names of style sheets that the page adds to the house style.
+        script: file name of the page's script, if it has one.
+        context: what the template shows. It cannot hold markup unless it says so (markupsafe).
+    """
+    own = PackageLoader(package, ".")
+    environment = Environment(
+        loader=ChoiceLoader([own, PackageLoader("robot_wm.page", ".")]), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["duration"] = duration
+
+    def text(name: str) -> str:
+        return own.get_source(environment, name)[0]
+
+    page = environment.get_template(template).render(
+        style=Markup("\n".join([STYLE.read_text(encoding="utf-8"), *map(text, beside)])),  # our own files
+        script=Markup(text(script)) if script else "",
+        **context,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(path, with_policy(page).encode("utf-8"))
+    return path
 
 
 def duration(seconds: float) -> str:

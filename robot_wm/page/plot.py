@@ -112,16 +112,12 @@ def prediction_error(
             seen = quantity.per_si * pictures_k
             axes.plot(ahead_s, seen, color=COLOURS["scratch"], linestyle=DASHES["scratch"], marker="s", ms=5)
             axes.annotate(
-                "from pictures", (ahead_s[-1], seen[-1]), (9, 0), textcoords="offset points", va="center", fontsize=10,
-                color=COLOURS["scratch"],
-            )  # fmt: skip
+                "from pictures", (ahead_s[-1], seen[-1]), (9, 0), textcoords="offset points", va="center", fontsize=10
+            )
         axes.plot(ahead_s, copied, color=COLOURS["random"], linestyle=DASHES["random"], marker="v", ms=5)
         axes.plot(ahead_s, predicted, color=COLOURS["model"], marker="o", ms=5)
-        for values, text, colour in ((copied, "if nothing moved", "random"), (predicted, "predicted", "model")):
-            axes.annotate(
-                text, (ahead_s[-1], values[-1]), (9, 0), textcoords="offset points",
-                va="center", fontsize=10, color=COLOURS[colour],
-            )  # fmt: skip
+        for values, text in ((copied, "if nothing moved"), (predicted, "predicted")):
+            axes.annotate(text, (ahead_s[-1], values[-1]), (9, 0), textcoords="offset points", va="center", fontsize=10)
         axes.margins(x=0.05, y=0.15)
         axes.set_xlim(right=1.45 * ahead_s[-1])
         axes.set_xticks(ahead_s)
