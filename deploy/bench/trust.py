@@ -31,7 +31,7 @@ _FUZZ = "tests/property/test_fuzz_files.py"
 _PAIRS = {"quick": 4, "full": 100}  # of clips per kind
 _LIMIT_S = {"quick": 900, "full": 10_800}
 _SIZES = {  # of the tests: inputs per reader, kills per stage
-    "quick": {"ROBOT_WM_FUZZ": "25", "ROBOT_WM_DEATHS": "2"},
+    "quick": {"ROBOT_WM_FUZZ": "25", "ROBOT_WM_DEATHS": "1"},
     "full": {"ROBOT_WM_FUZZ": "2000", "ROBOT_WM_DEATHS": "12"},
 }
 _SIGNS = {"quick": 6, "full": 120}  # pairs that signs of failure are judged on

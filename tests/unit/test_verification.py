@@ -133,6 +133,7 @@ def test_from_search_to_page_and_replay(workshop: Workshop, capsys: pytest.Captu
     assert (run / "trials.jsonl").read_text() == trials
     assert json.loads((run / "verification.json").read_text()) == found
 
+    assert cli.main(["rebuild", str(run)]) == 0, capsys.readouterr().err
     capsys.readouterr()
     assert cli.main([*SMALL, f"scenarios={run / SCENARIOS_FILE}", "search=false", "name=replay"]) == 0
     again = json.loads((Path(capsys.readouterr().out.strip()) / "verification.json").read_text())
