@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,26 +29,27 @@ from sims import gl, impossible
 
 _TEST = re.compile(r"`(tests/[\w/]+\.py::test_\w+)`")
 _FUZZ = "tests/property/test_fuzz_files.py"
-_PAIRS = {"quick": 4, "full": 100}  # of clips per kind
-_LIMIT_S = {"quick": 900, "full": 10_800}
+_PAIRS = {"quick": 4, "full": 60}  # of clips per kind
+_LIMIT_S = {"quick": 600, "full": 1800}  # that tests may take after all the rest is done
 _SIZES = {  # of the tests: inputs per reader, kills per stage
     "quick": {"ROBOT_WM_FUZZ": "25", "ROBOT_WM_DEATHS": "1"},
-    "full": {"ROBOT_WM_FUZZ": "2000", "ROBOT_WM_DEATHS": "12"},
+    "full": {"ROBOT_WM_FUZZ": "1000", "ROBOT_WM_DEATHS": "5"},
 }
-_SIGNS = {"quick": 6, "full": 120}  # pairs that signs of failure are judged on
-_SEARCH = {"quick": ["pairs=3", "rounds=2", "draws=8", "break_steps=1", "videos=2"], "full": ["pairs=20", "draws=100"]}
+_SIGNS = {"quick": 6, "full": 80}  # pairs that signs of failure are judged on
+_SEARCH = {
+    "quick": ["pairs=3", "rounds=2", "draws=8", "break_pairs=1", "break_steps=1", "videos=2"],
+    "full": ["pairs=10", "rounds=4", "draws=40", "break_pairs=3", "break_steps=3"],
+}
 
 
 def trust(config: BenchConfig) -> list[Row]:
     """Run the tests of the fault table, the fuzzers, the physics test; with `demo=RUN` verify its controller too.
 
+    The tests run beside the rest, on a processor of their own where there is one.
+
     Raises:
         UserError: no checkout around (tests are not part of an installation), or `demo` is no finished demo run.
     """
-    return [*_tests(config), *_knows(config), *_physics(config), *_verify(config)]
-
-
-def _tests(config: BenchConfig) -> Iterator[Row]:
     root = Path(__file__).resolve().parents[2]
     page = root / "docs" / "trust.md"
     if not page.is_file():
@@ -55,8 +57,12 @@ def _tests(config: BenchConfig) -> Iterator[Row]:
     table = page.read_text(encoding="utf-8").partition("## Faults")[2].partition("\n## ")[0]
     rows = [_TEST.findall(line) for line in table.splitlines() if _TEST.search(line)]
     wanted = sorted({test for row in rows for test in row})
-    found, inputs = _pytest(root, [*wanted, _FUZZ], config.size)
+    with _pytest(root, [*wanted, _FUZZ], config.size) as outcomes:
+        rest = [*_knows(config), *_physics(config), *_verify(config)]
+        return [*_survived(rows, *outcomes()), *rest]
 
+
+def _survived(rows: list[list[str]], found: dict[str, str], inputs: int) -> Iterator[Row]:
     def state(test: str) -> str:
         states = {found[name] for name in found if name == test or name.startswith(f"{test}[")}
         return "failed" if "failed" in states or not states else "passed" if "passed" in states else "skipped"
@@ -71,8 +77,9 @@ def _tests(config: BenchConfig) -> Iterator[Row]:
     yield Row("inputs fuzzed", inputs, n=len(readers))
 
 
-def _pytest(root: Path, tests: list[str], size: str) -> tuple[dict[str, str], int]:
-    """Outcome of every test by its id, and how many inputs they fed."""
+@contextmanager
+def _pytest(root: Path, tests: list[str], size: str) -> Iterator[Callable[[], tuple[dict[str, str], int]]]:
+    """Run tests beside what the block does; the function that is given waits for them and reads what they found."""
     with tempfile.TemporaryDirectory() as folder:
         report, log = Path(folder) / "report.xml", Path(folder) / "log"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "not gpu", f"--junit-xml={report}", "-o", "timeout=3600"]
@@ -82,26 +89,32 @@ def _pytest(root: Path, tests: list[str], size: str) -> tuple[dict[str, str], in
                 command, cwd=root, env={**os.environ, **_SIZES[size], "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-            try:
-                process.wait(_LIMIT_S[size])
-            except subprocess.TimeoutExpired:
-                raise UserError(
-                    f"the tests took longer than {_LIMIT_S[size]} s", "Run them on an idle machine"
-                ) from None
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, 9)
-                    process.wait(10)
-        if not report.is_file():
-            raise UserError(f"the tests did not run ({log.read_text(errors='replace')[-300:]!r})", "Run make setup")
-        cases = list(ElementTree.fromstring(report.read_bytes()).iter("testcase"))
-        for name in (c.get("name") for c in cases if c.find("failure") is not None or c.find("error") is not None):
-            console.say(f"failed: {name}")
+        try:
+            yield lambda: _outcomes(process, report, log, _LIMIT_S[size])
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+                process.wait(10)
+
+
+def _outcomes(
+    process: "subprocess.Popen[bytes]", report: Path, log: Path, limit_s: float
+) -> tuple[dict[str, str], int]:
+    """Outcome of every test by its id, and how many inputs they fed."""
+    try:
+        process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"the tests took longer than {limit_s:g} s", "Run them on an idle machine") from None
+    if not report.is_file():
+        raise UserError(f"the tests did not run ({log.read_text(errors='replace')[-300:]!r})", "Run make setup")
+    cases = list(ElementTree.fromstring(report.read_bytes()).iter("testcase"))
     outcomes = {}
     for case in cases:
-        bad = case.find("failure") is not None or case.find("error") is not None
-        state = "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
+        bad = next((case.find(kind) for kind in ("failure", "error") if case.find(kind) is not None), None)
+        state = "failed" if bad is not None else "skipped" if case.find("skipped") is not None else "passed"
         outcomes[f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"] = state
+        if bad is not None:
+            console.say(f"failed: {case.get('name')}: {(bad.get('message') or '').splitlines()[:1]}")
     fed = (p.get("value", "0") for case in cases for p in case.iter("property") if p.get("name") == "inputs")
     return outcomes, sum(map(int, fed))
 
@@ -171,7 +184,14 @@ def _verify(config: BenchConfig) -> Iterator[Row]:
     bundle = locate(Path(read_run(exported, "evaluate").inputs["bundle"].path), exported)
     if bundle is None:
         raise UserError(f"the bundle of {demo} is gone", "Run robot-wm demo again")
-    words = [f"bundle={bundle}", "embodiment=fetch", f"out={config.out}", f"seed={config.seed}", *_SEARCH[config.size]]
+    words = [
+        f"bundle={bundle}",
+        "embodiment=fetch",
+        f"out={config.out}",
+        f"seed={config.seed}",
+        "threads=1",
+        *_SEARCH[config.size],
+    ]
     run = run_stage("verify", words)
     assert run is not None
     found = files.read_json(run / "verification.json")
