@@ -101,7 +101,9 @@ def flown(out: Path) -> dict[int, tuple[bytes, bytes, Any]]:
 @pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S + 60)
 @pytest.mark.parametrize("stage", STAGES)
-def test_made_again_from_its_manifest(stage: str, fates: tuple[Path, dict[str, Any]]) -> None:
+def test_made_again_from_its_manifest(
+    stage: str, fates: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process, another folder, nothing but the manifest: the same bits. A flight log also holds wall times."""
     folder, found = fates[0] / stage, fates[1][stage]
     said = (folder / "rebuilt.log").read_text()
@@ -112,6 +114,7 @@ def test_made_again_from_its_manifest(stage: str, fates: tuple[Path, dict[str, A
         return
     assert found["rebuilt"] == 0, said[-2000:]
     assert outputs(folder / "rebuilt") == outputs(folder / "whole")
+    monkeypatch.chdir(fates[0].parent)  # from where inputs are named
     (run,) = (path.parent for path in (folder / "rebuilt").glob(f"{STAGES[stage][0]}/*/{MANIFEST}"))
     assert not [problem for node in lineage.trace(run).walk() for problem in node.problems]
 
