@@ -126,7 +126,7 @@ def _verify(run: Run, config: VerifyConfig, task: Task, bundle: Bundle, known: S
     with console.progress("verify", expected) as trials.bar:
         calm = [trials.outcome(Scenario(pair, {})) for pair in range(count)]
         undisturbed = wilson(sum(failed for failed, _ in calm), count)
-        replayed = [Tried(s, *trials.outcome(s)) for s in (known.scenarios if known else ())]
+        replayed = [trials.tried(s) for s in (known.scenarios if known else ())]
         found = Verification(
             results.SCHEMA, config.embodiment.name, task.name, task.threshold_m, goal_seed, count, config.ranges,
             undisturbed, None, None, 0, 0, (), (), tuple(replayed), machine(),
@@ -136,7 +136,7 @@ def _verify(run: Run, config: VerifyConfig, task: Task, bundle: Bundle, known: S
             found, drawn = _search(config, trials, count, found)
             tried += drawn
             found = replace(found, breaking=_breaking(config, trials, calm))
-    worst = sorted(tried, key=lambda item: -item.cost)[: config.videos]
+    worst = sorted(tried, key=lambda item: (item.held is not None or not item.failed, -item.cost))[: config.videos]
     worst = [replace(item, video=_film(run, config, trials, n, item)) for n, item in enumerate(worst)]
     _finish(run, replace(found, worst=tuple(worst)), tried, bundle)
 
@@ -157,7 +157,8 @@ def _search(config: VerifyConfig, trials: Trials, count: int, found: Verificatio
         draws=len(draws),
         failures=sum(draw.failed for draw in draws),
     )
-    return found, [Tried(scenario(d.pair, d.point_A), d.failed, d.cost) for d in draws]
+    tried = [trials.tried(scenario(d.pair, d.point_A)) for d in draws]
+    return replace(found, held=sum(t.failed and t.held is not None for t in tried)), tried
 
 
 def _breaking(config: VerifyConfig, trials: Trials, calm: list[tuple[bool, float]]) -> tuple[Breaking, ...]:
@@ -208,6 +209,8 @@ def _finish(run: Run, found: Verification, tried: list[Tried], bundle: Bundle) -
     run.finish(outputs, metrics=figures, embodiment_sha256=bundle.spec.embodiment_sha256)
     rows = [("undisturbed", _percent(found.undisturbed))]
     rows += [(name, _percent(i)) for name, i in (("uniform draw", found.uniform), ("all draws", found.rate)) if i]
+    if found.draws:
+        rows.append(("of the failures, held by a guard", f"{found.held} of {found.failures}"))
     rows += [(b.axis, "none within the range" if b.value is None else f"{b.value:+.3g}") for b in found.breaking]
     console.table(f"{found.task}: share of failures (95 %), and what breaks it", ("", ""), rows)
     console.say(f"page: {run.path / PAGE}")

@@ -15,12 +15,16 @@ SCENARIOS_FILE = "scenarios.json"
 
 @dataclass(frozen=True)
 class Tried:
-    """A scenario, whether it failed, and the distance left at the end over the threshold of success."""
+    """A scenario, whether it failed, and the distance left at the end over the threshold of success.
+
+    `held` is the guard that took the robot out of the planner's hands, if one did: it failed standing still.
+    """
 
     scenario: Scenario
     failed: bool
     cost: float
     video: str | None = None
+    held: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Verification:
         uniform: share of failures of the first round, drawn uniformly within the ranges, Wilson 95 %.
         rate: the same share estimated from all rounds by importance weights, 95 %; None for a replay.
         draws, failures: scenarios of the search, and how many of them failed.
+        held: failures of the search in which a guard held the robot: it did no wrong, and nothing else either.
         breaking: by axis and side.
         worst: the largest costs first.
         replayed: scenarios of an earlier run, and how they went now.
@@ -62,6 +67,7 @@ class Verification:
     worst: tuple[Tried, ...]
     replayed: tuple[Tried, ...]
     machine: str
+    held: int = 0
 
 
 @dataclass(frozen=True)

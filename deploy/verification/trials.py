@@ -8,9 +8,11 @@ from typing import Any, cast
 
 from deploy.evaluation.episodes import Attempt, Stage, attempt
 from deploy.evaluation.references import Decider
+from deploy.verification.results import Tried
 from deploy.verification.scenario import Occluded, Scenario
 from robot_wm import console
 from robot_wm.contracts.config import to_mapping
+from robot_wm.contracts.safety import ANSWERS
 from robot_wm.data import journal
 from sims.pairs import Pair, Task
 from sims.twin import Twin
@@ -36,10 +38,10 @@ class Trials:
 
     def outcome(self, scenario: Scenario) -> tuple[bool, float]:
         """Whether the scenario failed, and the distance left at the end over the threshold of success."""
-        key = json.dumps(to_mapping(scenario), sort_keys=True)
+        key = _key(scenario)
         if key not in self._known:
             episode = self.attempt(scenario).episode
-            line = {"key": key, "failed": not episode.success_last}
+            line = {"key": key, "failed": not episode.success_last, "held": _held(episode.guards)}
             line["cost"] = round(episode.distances_m[-1] / self.task.threshold_m, 6)
             journal.append(self._file, line)
             self._known[key] = line
@@ -47,6 +49,11 @@ class Trials:
         if self.bar is not None:
             self.bar.advance(note=f"{sum(line['failed'] for line in self._known.values())} failures")
         return bool(found["failed"]), float(found["cost"])
+
+    def tried(self, scenario: Scenario) -> Tried:
+        """The outcome, with the guard that held the robot for most of the time, if one did so at all."""
+        failed, cost = self.outcome(scenario)
+        return Tried(scenario, failed, cost, held=self._known[_key(scenario)].get("held"))
 
     def attempt(self, scenario: Scenario) -> Attempt:
         """Try it, whether or not it was tried before."""
@@ -65,3 +72,12 @@ class Trials:
             yield Stage(simulation, cast(Any, robot), self.task)
         finally:
             twin.close()
+
+
+def _key(scenario: Scenario) -> str:
+    return json.dumps(to_mapping(scenario), sort_keys=True)
+
+
+def _held(guards: dict[str, int]) -> str | None:
+    """Of the guards that take the robot out of the planner's hands, the one that did so on most ticks."""
+    return max((name for name in guards if name in ANSWERS), key=lambda name: guards[name], default=None)

@@ -10,6 +10,7 @@ from deploy import cli
 from deploy.verification.results import SCENARIOS_FILE, read_scenarios
 from deploy.verification.scenario import Occluded, Ranges, Scenario
 from deploy.verification.search import breaking_point, failure_rate, search
+from deploy.verification.trials import _held
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 from sims import catalog, gl
@@ -101,6 +102,11 @@ def test_distractors_are_seen_touch_nothing_and_go() -> None:
         assert (moved != shown[0]).any(-1)[there].any()
 
 
+def test_a_robot_that_its_guard_held_is_told_from_one_that_missed() -> None:
+    assert _held({"unfamiliar_image": 30, "unchanged_frame": 4, "rate": 90}) == "unfamiliar_image"
+    assert _held({"rate": 3}) is None
+
+
 def test_ranges_that_cannot_be() -> None:
     for wrong in ({"noise": -1.0}, {"occlusion": 0.95}, dict.fromkeys(Ranges.__dataclass_fields__, 0.0)):
         with pytest.raises(UserError):
@@ -121,6 +127,7 @@ def test_from_search_to_page_and_replay(workshop: Workshop, capsys: pytest.Captu
     assert found["draws"] == 4
     assert len(found["worst"]) == 2
     assert all((run / item["video"]).is_file() for item in found["worst"])
+    assert found["held"] == 0, "this bundle does not know its log"
     page = Page((run / "verification.html").read_text())
     page.check_well_formed()
     page.check_offline()
