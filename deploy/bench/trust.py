@@ -35,7 +35,7 @@ _SIZES = {  # of the tests: inputs per reader, kills per stage
     "quick": {"ROBOT_WM_FUZZ": "25", "ROBOT_WM_DEATHS": "1"},
     "full": {"ROBOT_WM_FUZZ": "1000", "ROBOT_WM_DEATHS": "5"},
 }
-_SIGNS = {"quick": 6, "full": 80}  # pairs that signs of failure are judged on
+_SIGNS = {"quick": 6, "full": 120}  # pairs that signs of failure are judged on
 _SEARCH = {
     "quick": ["pairs=3", "rounds=2", "draws=8", "break_pairs=1", "break_steps=1", "videos=2"],
     "full": ["pairs=10", "rounds=4", "draws=40", "break_pairs=3", "break_steps=3"],
