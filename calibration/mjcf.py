@@ -105,7 +105,6 @@ def describe(identified: Identified, faults: Sequence[Fault]) -> dict[str, objec
         "faults": [str(fault) for fault in faults],
         "outliers": identified.outliers,
         "starts": [{"objective": objective, "values": end.tolist()} for objective, end in identified.starts],
-        "wall_s": identified.wall_s,
     }  # fmt: skip
 
 

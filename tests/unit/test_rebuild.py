@@ -1,5 +1,6 @@
 """A run is made again from its manifest; what was altered since is refused or named."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from deploy import cli
 from robot_wm.contracts import files
 from robot_wm.contracts.run import MANIFEST
 from robot_wm.data import video
-from tests.faults.test_command_line_refusals import film
+from tests.faults.test_command_line_refusals import MJCF, YAML, Workshop, film
+from tests.faults.test_command_line_refusals import made as made
+from tests.faults.test_command_line_refusals import workshop as workshop
 
 
 def test_a_run_is_made_again_wherever_its_folder_lies(
@@ -48,3 +51,21 @@ def test_a_run_is_made_again_wherever_its_folder_lies(
     (tmp_path / "there" / "film.mp4").unlink()
     assert "is missing" in refused(str(run), "out=third")
     assert not Path("third").exists()
+
+
+@pytest.mark.slow  # those that a robot's path goes through are made again in test_killed_anywhere.py
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "log"],
+        ["identify", "embodiment=crane", "data=log", "fit.starts=1"],
+        ["excite", "embodiment=servo", "motion.duration_s=2", "motion.candidates=2"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_stage_comes_out_the_same(workshop: Workshop, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    servo = YAML.replace("crane", "servo").replace("joint_velocity", "joint_position")
+    files.write_atomic(Path("mine/embodiment/servo.yaml"), (servo + "identifiable: {damping: [0.1, 10.0]}\n").encode())
+    files.write_atomic(Path("mine/embodiment/servo.xml"), re.sub("<velocity(.*?)kv=", r"<position\1kp=", MJCF).encode())
+    assert cli.main([*words, "--config-dir=mine"]) == 0, capsys.readouterr().err
+    assert cli.main(["rebuild", workshop.only(words[0])]) == 0, capsys.readouterr().err
