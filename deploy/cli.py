@@ -243,14 +243,18 @@ def _multirun(name: str, request: Request) -> int:
     overrides = _overrides(name, request)
     out = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("out=")), "runs")
     folder = Path(out).resolve() / "multirun" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
-    compose.multirun(overrides, functools.partial(_job, name, request.config_dirs, Path.cwd()), folder)
+    told = compose.multirun(overrides, functools.partial(_job, name, request.config_dirs, Path.cwd()), folder)
+    if request.json:
+        print(json.dumps({"command": name, "jobs": told}, indent=2))
+    else:
+        print(*(job["path"] for job in told if job["path"] is not None), sep="\n")
     return 0
 
 
-def _job(name: str, config_dirs: Sequence[Path], folder: Path, overrides: Sequence[str]) -> None:
-    """One job of a multirun, wherever its launcher put it."""
+def _job(name: str, config_dirs: Sequence[Path], folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """One job of a multirun, wherever its launcher put it; returns what --json prints of it."""
     os.chdir(folder)
-    run_stage(name, overrides, config_dirs)
+    return {"overrides": list(overrides)} | _described(name, run_stage(name, overrides, config_dirs))
 
 
 def load(stage: Stage) -> tuple[Callable[[Any], Path | None], type[Any]]:

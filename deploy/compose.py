@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deploy import command_help
+from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import yamls
 
@@ -76,7 +77,7 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
         raise UserError(f"config of {stage}: {str(error).splitlines()[0]}", f"See robot-wm {stage} --help") from error
 
 
-def multirun(overrides: Sequence[str], job: Callable[[list[str]], None], folder: Path) -> None:
+def multirun(overrides: Sequence[str], job: Callable[[list[str]], Any], folder: Path) -> list[Any]:
     """Run `job` once for every combination of the overrides that list several values (`seed=0,1,2`).
 
     Hydra's launcher decides where: one after the other, or as `hydra/launcher=...` says. Jobs get their overrides as
@@ -85,7 +86,10 @@ def multirun(overrides: Sequence[str], job: Callable[[list[str]], None], folder:
     Args:
         overrides: `key=value`, with commas between values; those of Hydra itself (`hydra/launcher=ray`) pass through.
         job: takes the overrides of one combination; it travels to other processes or machines.
-        folder: where launchers keep their logs.
+        folder: where launchers keep their logs, and jobs what they return, as JSON.
+
+    Returns:
+        What the jobs returned, in their order.
 
     Raises:
         UserError: a job failed, a launcher is not installed, or Hydra does not understand an override; it has said so.
@@ -95,13 +99,20 @@ def multirun(overrides: Sequence[str], job: Callable[[list[str]], None], folder:
     for launcher, plugin in _LAUNCHERS.items():
         if f"hydra/launcher={launcher}" in theirs and not list(importlib.metadata.distributions(name=plugin)):
             raise UserError(f"hydra/launcher={launcher} is not installed", "Run pip install 'robot-wm[cluster]'")
-    arguments = ["--multirun", f"hydra.sweep.dir={folder}", "hydra.output_subdir=null", *theirs, *own]
+    settings = [
+        f"hydra.sweep.dir={folder}",
+        "hydra.output_subdir=null",
+        *(f"hydra.{log}.handlers.console.stream=ext://sys.stderr" for log in ("hydra_logging", "job_logging")),
+    ]
+    arguments = ["--multirun", *settings, *theirs, *own]
 
     def task(_: DictConfig) -> None:
+        number = HydraConfig.get().job.num
         given, running = HydraConfig.get().overrides.task, GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()  # the job composes for itself
         try:
-            job([override.lstrip("+") for override in given])
+            returned = job([override.lstrip("+") for override in given])
+            files.write_json(folder / f"{number:05d}.json", {"returned": returned})
         finally:
             GlobalHydra.instance().hydra = running
 
@@ -114,6 +125,7 @@ def multirun(overrides: Sequence[str], job: Callable[[list[str]], None], folder:
         ) from None
     finally:
         sys.argv = before
+    return [files.read_json(path)["returned"] for path in sorted(folder.glob("[0-9]*.json"))]
 
 
 def _hydra(stage: str, overrides: list[str]) -> DictConfig:

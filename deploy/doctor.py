@@ -130,6 +130,7 @@ def _rendering() -> list[Check]:
     from sims import gl
 
     backend = gl.choose_backend()
+    gl.new_context().free()
     found = f"MuJoCo {importlib.metadata.version('mujoco')} draws through {backend}"
     return [Check("rendering", "ok", found)]
 

@@ -1,5 +1,7 @@
 """view: look at a dataset, a flight, a world model, a controller, a robot, or any run."""
 
+import contextlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +9,11 @@ from deploy.view import any_run, episodes, flight, robot, world_model
 from robot_wm import api, console
 from robot_wm.contracts import bundle
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.run import MANIFEST, dataset_folder, read_run
+from robot_wm.contracts.run import CONFIG, MANIFEST, dataset_folder, in_progress, read_run
 from robot_wm.training.checkpoint import SHIPPED, model_run
 from sims import catalog, models
+
+_REFRESH_S = 2
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class ViewConfig:
         target: a run, a dataset, a flight log, a bundle, `shipped`, or a robot as `robot-wm robots` names it.
         data: of a world model, the dataset that it is shown on; empty takes the one that it was trained on.
         episodes: how many are shown, of a dataset or a flight.
+        follow: of a run that flies, a page that is written anew and loads itself again until the run ends.
         live: of a robot, sliders for its joints in the browser instead of a page (needs the extra `view`).
         port: of the live view.
         out: folder of the pages.
@@ -29,6 +34,7 @@ class ViewConfig:
     target: str
     data: str | None = None
     episodes: int = 4
+    follow: bool = False
     live: bool = False
     port: int = 8080
     out: str = "views"
@@ -47,6 +53,8 @@ def view(config: ViewConfig) -> Path | None:
     if config.live or not target.exists() or target.is_file():
         return _robot(config)
     page = Path(config.out) / f"{SHIPPED if config.target == SHIPPED else target.resolve().name}.html"
+    if config.follow:
+        _follow(page, target)
     if flight.is_flight(target):
         flight.write(page, target, config.episodes)
     elif (dataset_folder(target) / "meta" / "info.json").is_file():
@@ -64,6 +72,17 @@ def view(config: ViewConfig) -> Path | None:
         )
     console.say(f"page: {page} (opens in any browser, without a network)")
     return page
+
+
+def _follow(page: Path, run: Path) -> None:
+    """Write the page of the flight under way, again and again, until nobody writes the run any more."""
+    if not (run / CONFIG).is_file():
+        raise UserError(f"view: {run} is no run", "Give follow=true with the folder of a robot-wm run that flies")
+    console.say(f"page: {page}, written anew every {_REFRESH_S} s until the run ends; Ctrl-C ends it before")
+    while in_progress(run):
+        with contextlib.suppress(UserError):  # nothing has been flown yet
+            flight.write_latest(page, run, _REFRESH_S)
+        time.sleep(_REFRESH_S)
 
 
 def _data(config: ViewConfig, run: Path) -> Path:

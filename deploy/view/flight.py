@@ -17,9 +17,10 @@ from deploy.runtime.safety import INTERVENTIONS
 from deploy.view import timeline
 from deploy.view.timeline import Curve, Episode, Film, Track
 from robot_wm import api
+from robot_wm.contracts import files
 from robot_wm.contracts.bundle import ControllerSpec, read_bundle
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.run import MANIFEST, read_run
+from robot_wm.contracts.run import CONFIG, MANIFEST, read_run
 
 FLIGHT = "flight"
 _AHEAD = 2  # model steps imagined
@@ -60,6 +61,20 @@ def write(path: Path, target: Path, most: int) -> Path:
     return timeline.write(path, "A controller's flight", target.name, sentences, episodes)
 
 
+def write_latest(path: Path, run: Path, refresh_s: int) -> Path:
+    """Write a page about the flight under way that loads itself again every so many seconds; returns `path`.
+
+    Raises:
+        UserError: nothing has been flown yet.
+    """
+    flown = read_episodes(run / FLIGHT) if (run / FLIGHT).is_dir() else []
+    if not flown:
+        raise UserError(f"{run} holds no episode", "Wait for the first frame")
+    episode = _episode(len(flown) - 1, flown[-1], _behind(run), "It is under way.")
+    sentences = [f"Flight {len(flown)}, under way; the newest frame is shown, and this page follows it."]
+    return timeline.write(path, "A controller in flight", run.name, sentences, [episode], refresh_s)
+
+
 def _logs(folder: Path) -> Iterator[Path]:
     return folder.glob("episode_[0-9]*.flight")
 
@@ -67,18 +82,25 @@ def _logs(folder: Path) -> Iterator[Path]:
 def _behind(target: Path) -> _Behind:
     """Follow the manifests back to the bundle and the calibration; what has gone is left out."""
     spec = controller = model = None
-    if (target / MANIFEST).is_file():
-        bundle = _input(target, "bundle")
-        if bundle is not None:
-            try:
-                found = read_bundle(bundle)
-                spec, controller = found.spec, Controller(found, num_threads=1)
-                run = bundle if (bundle / MANIFEST).is_file() else bundle.parent
-                calibration = _input(run, "calibration") if (run / MANIFEST).is_file() else None
-                model = api.load_calibrated(calibration) if calibration is not None else None
-            except UserError:
-                pass  # a bundle or calibration of another version: the log itself can still be seen
+    bundle = _bundle(target)
+    if bundle is not None:
+        try:
+            found = read_bundle(bundle)
+            spec, controller = found.spec, Controller(found, num_threads=1)
+            run = bundle if (bundle / MANIFEST).is_file() else bundle.parent
+            calibration = _input(run, "calibration") if (run / MANIFEST).is_file() else None
+            model = api.load_calibrated(calibration) if calibration is not None else None
+        except UserError:
+            pass  # a bundle or calibration of another version: the log itself can still be seen
     return _Behind(spec, controller, model)
+
+
+def _bundle(target: Path) -> Path | None:
+    """What flew; a run that has not ended has no manifest, but its configuration."""
+    if (target / MANIFEST).is_file():
+        return _input(target, "bundle")
+    path = files.read_json(target / CONFIG).get("bundle") if (target / CONFIG).is_file() else None
+    return locate(Path(path), target) if isinstance(path, str) else None
 
 
 def _input(run: Path, name: str) -> Path | None:
@@ -86,7 +108,7 @@ def _input(run: Path, name: str) -> Path | None:
     return locate(Path(item.path), run) if item is not None else None
 
 
-def _episode(number: int, flown: FlightEpisode, behind: _Behind) -> Episode:
+def _episode(number: int, flown: FlightEpisode, behind: _Behind, note: str | None = None) -> Episode:
     rows = flown.rows_L
     goal_YXC = read_goal(flown.path)
     films = [Film("What the camera saw", rows["frame"], f"Camera frame of episode {number}")]
@@ -110,8 +132,8 @@ def _episode(number: int, flown: FlightEpisode, behind: _Behind) -> Episode:
             tracks.append(track)
     tracks.extend(timeline.split("Proprio", "", _names(behind.spec, rows["state"].shape[1]), rows["state"]))
     return Episode(
-        f"Episode {number}", _outcome(flown.outcome), rows["time_s"], np.arange(len(rows)), tuple(films), tuple(tracks),
-        tuple(_held(rows)),
+        f"Episode {number}", note or _outcome(flown.outcome), rows["time_s"], np.arange(len(rows)), tuple(films),
+        tuple(tracks), tuple(_held(rows)),
     )  # fmt: skip
 
 

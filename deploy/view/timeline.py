@@ -83,10 +83,15 @@ def split(title: str, unit: str, names: Sequence[str], values_LK: NDArray[Any], 
         yield Track(title + more, unit, curves, tuple(shared) if len(shared) <= 2 else ())
 
 
-def write(path: Path, kind: str, title: str, beside: Sequence[str], episodes: Sequence[Episode]) -> Path:
-    """Write the page about `episodes`; returns `path`."""
+def write(
+    path: Path, kind: str, title: str, beside: Sequence[str], episodes: Sequence[Episode], refresh_s: int | None = None
+) -> Path:
+    """Write the page about `episodes`; returns `path`. With `refresh_s` it loads itself again, at the last moment."""
     shown = [_shown(episode) for episode in episodes]
-    return page.write(path, "timeline.html", "timeline.js", kind=kind, title=title, beside=list(beside), episodes=shown)
+    return page.write(
+        path, "timeline.html", "timeline.js", kind=kind, title=title, beside=list(beside), episodes=shown,
+        refresh_s=refresh_s,
+    )  # fmt: skip
 
 
 def _shown(episode: Episode) -> dict[str, Any]:

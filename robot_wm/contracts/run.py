@@ -24,7 +24,8 @@ from robot_wm.contracts.errors import UserError
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-_OWN_FILES = {".lock", "config.json", "metrics.jsonl"}  # nothing can be resumed from these alone
+CONFIG = "config.json"
+_OWN_FILES = {".lock", CONFIG, "metrics.jsonl"}  # nothing can be resumed from these alone
 _NAME = re.compile(r"[\w. -]{1,100}")
 _DISTRIBUTIONS = ("robot-wm", "numpy", "torch", "mujoco", "gymnasium-robotics", "onnx", "opencv-python", "av")
 
@@ -163,7 +164,7 @@ def open_run(
         if found and not complete and not shared:
             files.sweep(path)
         if not complete:  # a finished run keeps what it says of itself, such as the name it was made under
-            files.write_json(path / "config.json", values)
+            files.write_json(path / CONFIG, values)
             files.drop_torn_line(path / "metrics.jsonl")
         yield Run(path, stage, name, values, artifacts, complete, bool(found))
     except BaseException:
@@ -236,6 +237,17 @@ def machine() -> str:
                 model = line.split(":", 1)[1].strip()
                 break
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def in_progress(path: Path) -> bool:
+    """Whether a process is writing the run folder right now."""
+    if not (path / ".lock").is_file():
+        return False
+    try:
+        os.close(_lock(path, shared=True))
+    except UserError:
+        return True
+    return False
 
 
 def _lock_folder(folder: Path) -> int:

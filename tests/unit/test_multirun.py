@@ -1,6 +1,7 @@
 """--multirun: every combination once, and parts of a recording that several processes write into one run folder."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,23 @@ def test_a_failed_job_and_an_unknown_launcher_are_reported(tmp_path: Path, capfd
     if importlib.util.find_spec("ray") is None:
         assert main(["record", "--multirun", "seed=0,1", f"out={tmp_path}", "hydra/launcher=ray"]) == 2
         assert "robot-wm[cluster]" in capfd.readouterr().err
+
+
+def test_what_jobs_wrote_is_printed_one_a_line_or_as_one_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["board", "--multirun", "file=a.pdf,b.pdf"]) == 0
+    assert capfd.readouterr().out.split() == ["a.pdf", "b.pdf"]
+    assert main(["board", "--multirun", "--json", "file=a.pdf,b.pdf"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["command"] == "board"
+    assert [(job["overrides"], job["path"]) for job in told["jobs"]] == [
+        (["file=a.pdf"], "a.pdf"),
+        (["file=b.pdf"], "b.pdf"),
+    ]
+    assert main(["board", "--multirun", "--json", "file=a.pdf", "board.rows=1,2"]) == 2
+    assert "not every job" in json.loads(capfd.readouterr().out)["error"]["problem"]
 
 
 def test_parts_share_a_run_folder_and_who_finishes_it_is_alone(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from deploy import cli
 from deploy.runtime.controller import Plan
 from deploy.runtime.recorder import FlightLog, keep_goal, read_goal
+from deploy.stages import view as stage
 from deploy.stages.view import ViewConfig, view
 from deploy.view import timeline
 from robot_wm.contracts.bundle import read_bundle
@@ -168,6 +171,39 @@ def test_command_line_takes_the_target_as_a_word_and_refuses_what_is_nothing(
     source = pages["controller"].parents[1] / "bundle"
     assert cli.main(["view", str(source)]) == 0
     assert capsys.readouterr().out.strip() == "views/bundle.html"
+
+
+def test_a_flight_under_way_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_REFRESH_S", 1)
+    bundle, page = read_bundle(write_bundle(tmp_path / "bundle", make_spec())), Path("unset")
+    config = {"seed": 0, "bundle": str(bundle.path)}
+    with open_run(tmp_path / "runs", "run", "flight", config, {"bundle": bundle.path}) as run:
+        page = tmp_path / "views" / f"{run.path.name}.html"
+        log = FlightLog(run.path / "flight", bundle.spec)
+        keep_goal(log.begin(), np.full((SIDE, SIDE, 3), 200, np.uint8))
+        viewing = ViewConfig(str(run.path), follow=True, out=str(page.parent))
+        thread = threading.Thread(target=view, args=(viewing,), daemon=True)
+        thread.start()
+        for tick in range(4):
+            observation = Observation(np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros(4, np.float32), tick / 20)
+            log.append(observation, np.zeros(2), np.zeros(2), None, float("nan"), None)
+        wait_until(lambda: page.is_file() and 'http-equiv="refresh"' in page.read_text())
+        text = page.read_text()
+        assert "Flight 1, under way" in text and "Latent distance to the goal" in text and 'value="3"' in text
+        Page(text).check_offline()
+        log.end({"episode": 0, "success": True, "distance_m": 0.02, "guards": {}})
+        log.close()
+        run.finish(["flight"])
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert 'http-equiv="refresh"' not in page.read_text() and "It reached its goal in 1 of 1" in page.read_text()
+
+
+def wait_until(holds: Callable[[], bool], longest_s: float = 30.0) -> None:
+    end_s = time.monotonic() + longest_s
+    while not holds():
+        assert time.monotonic() < end_s, "it did not come to hold"
+        time.sleep(0.05)
 
 
 def test_shipped_model_without_data_says_what_to_give(tmp_path: Path) -> None:
