@@ -2,9 +2,9 @@
 
 A program of its own (`python -m tests.faults.mortal PLAN OUT`), so that libraries are imported once for many short
 lives. PLAN is JSON: `{"deaths": number, "commands": {name: [word, …]}}`, where `{out}` in a word stands for a folder.
-Each command first runs to its end in `name/whole`, and is made again from its manifest in `name/rebuilt`. Then, so
-often as `deaths` says, it is killed (SIGKILL) before one of its changes under `out=` or `cache=`, in a folder of its
-own, and run there again. OUT receives what came of it.
+Each command first runs to its end in `name/whole`, and is made again from its manifest in `name/rebuilt`. In
+`name/killed` it is killed (SIGKILL) before one of its changes under `out=` or `cache=`, run there again and killed
+again, as often as `deaths` says, and at last runs to its end. OUT receives what came of it.
 """
 
 import json
@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+MANIFEST = "manifest.json"
 LIFE_S = 120.0  # of one command, at most
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "shutil.rmtree"}
 
 
-def count_changes(places: list[str], last: int | None, tally: Path) -> None:
-    """Count this process's changes below `places`, and kill it before the one numbered `last` (from 0)."""
+def count_changes(places: list[str], last: int | str | None, tally: Path) -> None:
+    """Count this process's changes below `places`, and kill it before number `last` (from 0), or a rename to `last`."""
     seen = 0
     descriptor = os.open(tally, os.O_CREAT | os.O_WRONLY)
 
@@ -37,7 +38,7 @@ def count_changes(places: list[str], last: int | None, tally: Path) -> None:
             return
         if not os.path.abspath(os.fspath(arguments[0])).startswith(tuple(places)):
             return
-        if seen == last:
+        if seen == last or (event == "os.rename" and os.path.basename(os.fspath(arguments[1])) == last):
             os.kill(os.getpid(), signal.SIGKILL)
         seen += 1
         os.pwrite(descriptor, str(seen).encode(), 0)
@@ -45,7 +46,7 @@ def count_changes(places: list[str], last: int | None, tally: Path) -> None:
     sys.addaudithook(hook)
 
 
-def live(arguments: list[str], last: int | None, tally: Path) -> None:
+def live(arguments: list[str], last: int | str | None, tally: Path) -> None:
     """In the forked process: be quiet, count, run, leave without cleaning up."""
     log = os.open(tally.with_suffix(".log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
@@ -64,7 +65,7 @@ def live(arguments: list[str], last: int | None, tally: Path) -> None:
     os._exit(code)
 
 
-def fork(arguments: list[str], last: int | None, tally: Path) -> tuple[int, int]:
+def fork(arguments: list[str], last: int | str | None, tally: Path) -> tuple[int, int]:
     """Exit status (negative: the signal) of one life, and how many changes it made."""
     tally.unlink(missing_ok=True)
     process = os.fork()
@@ -89,9 +90,9 @@ def fork(arguments: list[str], last: int | None, tally: Path) -> tuple[int, int]
 
 
 def lives(words: list[str], folder: Path, deaths: int) -> dict[str, Any]:
-    """The whole life of a command, then pairs of a life cut short and the one after it."""
+    """The whole life of a command, the same made again, and lives cut short, each behind the one before."""
 
-    def live_in(name: str, last: int | None) -> tuple[int, int]:
+    def live_in(name: str, last: int | str | None) -> tuple[int, int]:
         place = folder / name
         return fork([word.format(out=place) for word in words], last, folder / f"{name}.tally")
 
@@ -104,12 +105,12 @@ def lives(words: list[str], folder: Path, deaths: int) -> dict[str, Any]:
     again = ["rebuild", str(run), f"out={folder / 'rebuilt'}"]
     found["rebuilt"], _ = fork(again, None, folder / "rebuilt.tally")
     random = np.random.default_rng(0)
-    # The last change is always among them: the manifest's own rename.
-    moments = {changes - 1, *random.choice(changes - 1, min(deaths, changes) - 1, replace=False).tolist()}
-    for moment in sorted(moments):
-        killed, _ = live_in(f"killed{moment}", moment)
-        resumed, _ = live_in(f"killed{moment}", None)
-        found["deaths"].append({"moment": moment, "killed": killed, "resumed": resumed})
+    for number in range(deaths):  # the last death is always before the manifest's own rename
+        left = changes - 1 if number == 0 else changes // 2  # a life that goes on behind another has less to do
+        moment = MANIFEST if number == deaths - 1 else int(random.integers(left))
+        killed, _ = live_in("killed", moment)
+        found["deaths"].append({"moment": moment, "killed": killed})
+    found["resumed"], _ = live_in("killed", None)
     return found
 
 

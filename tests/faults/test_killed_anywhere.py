@@ -41,13 +41,13 @@ STAGES: dict[str, tuple[str, ...]] = {
         "fit.steps=8", "fit.batch=8", "fit.encoder_steps=2", "fit.encoder_batch=4", "head.steps=4",
     ),
     "export": (
-        "export", "calibration={calibrate}", "data=log", "planner.horizon=2", "planner.candidates=8",
+        "export", "calibration={calibrate}", "data=log", "planner.horizon=1", "planner.candidates=8",
         "planner.iterations=1", "planner.sampler.elites=4", "parity_rows=2", "parity_tolerance=0.01",
     ),
     "run": ("run", *CRANE, "bundle=bundle", "episodes=2", "threads=1"),
 }  # fmt: skip
 DEATHS = int(os.environ.get("ROBOT_WM_DEATHS", 2))  # of each stage
-LIMIT_S = 30.0 * (2 + 2 * DEATHS) * len(STAGES)
+LIMIT_S = 30.0 * (3 + DEATHS) * len(STAGES)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +128,11 @@ def test_killed_before_any_change(stage: str, fates: tuple[Path, dict[str, Any]]
     compared = flown if stage == "run" else outputs
     expected = compared(folder / "whole")
     assert expected
-    assert len(found["deaths"]) == DEATHS
-    for death in found["deaths"]:
-        name = f"killed{death['moment']}"
-        assert death["killed"] == -signal.SIGKILL
-        assert death["resumed"] == 0, (folder / f"{name}.log").read_text()[-2000:]
-        assert outputs(folder / name)
-        assert compared(folder / name) == expected, f"killed before change {death['moment']} of {found['changes']}"
+    ends = [death["killed"] for death in found["deaths"]]
+    assert ends[0] == -signal.SIGKILL
+    assert set(ends) <= {-signal.SIGKILL, 0}, "a life that had little left may have come to its end"
+    assert DEATHS > 2 or ends == [-signal.SIGKILL] * DEATHS
+    assert found["resumed"] == 0, (folder / "killed.log").read_text()[-2000:]
+    assert outputs(folder / "killed")
+    moments = [death["moment"] for death in found["deaths"]]
+    assert compared(folder / "killed") == expected, f"killed before changes {moments} of {found['changes']}"
