@@ -36,6 +36,7 @@ class CameraConfig:
         on_hand: the camera is on the end effector and the board lies still; otherwise the other way round.
         pictures: most pictures looked at, spread over the log.
         board: as printed.
+        bias: by how much encoders read too much [rad or m], by joint, as `identify` found it.
     """
 
     embodiment: Embodiment
@@ -43,6 +44,7 @@ class CameraConfig:
     on_hand: bool = False
     pictures: int = 60
     board: Board = field(default_factory=Board)
+    bias: dict[str, float] = field(default_factory=dict)
     name: str = "camera"
     out: str = "runs"
     seed: int = 0
@@ -101,7 +103,7 @@ def _look(
             view = find(config.board, frame)
             if view is not None:
                 views.append(view)
-                poses.append(_hand(simulation, state))
+                poses.append(_hand(simulation, state, config.bias))
                 frames.append(frame)
                 states.append(state)
     if not views:
@@ -109,12 +111,12 @@ def _look(
     return views, poses, frames, states
 
 
-def _hand(simulation: Simulation, state: NDArray) -> NDArray:
+def _hand(simulation: Simulation, state: NDArray, bias: dict[str, float]) -> NDArray:
     """`T_world_hand` (4, 4) at measured joint positions."""
     model, data, name = simulation.model, simulation.data, simulation.embodiment.end_effector
     joints = [n.removesuffix("_position") for n in simulation.proprio_names if n.endswith("_position")]
     for joint, value in zip(joints, state, strict=False):
-        data.qpos[model.joint(joint).qposadr[0]] = value
+        data.qpos[model.joint(joint).qposadr[0]] = value - bias.get(joint, 0.0)
     mujoco.mj_kinematics(model, data)
     site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name)
     T = np.eye(4)
@@ -148,7 +150,7 @@ def _save_overlay(
     state: NDArray,
     lens: camera.Intrinsics,
 ) -> None:
-    _hand(simulation, state)
+    _hand(simulation, state, config.bias)
     data = mujoco.MjData(model)
     data.qpos[:] = simulation.data.qpos
     mujoco.mj_forward(model, data)

@@ -50,7 +50,12 @@ class Ground:
     @cached_property
     def latents(self) -> Tensor:
         """Of all frames of the log, (F, D), by the encoder as pretrained."""
-        return encode_all(self.model, torch.from_numpy(self.transitions.frames_FYXC))
+        return encode_all(self.model, self.frames)
+
+    @property
+    def frames(self) -> Tensor:
+        """Of the log, (F, Y, X, 3) uint8."""
+        return torch.from_numpy(self.transitions.frames_FYXC)
 
     @property
     def window(self) -> int:

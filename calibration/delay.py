@@ -36,7 +36,12 @@ class Answer:
 
 
 def command_delay(
-    time_s: Array, episode_N: Array, command_NU: Array, position_NU: Array, velocity_NU: Array, is_position: bool
+    time_s: Array,
+    episode_N: NDArray[np.int64],
+    command_NU: Array,
+    position_NU: Array,
+    velocity_NU: Array,
+    is_position: bool,
 ) -> tuple[Delay, list[Answer]]:
     """Delay from commands to the measured motion of the joints that they move, joint by joint and over all.
 
@@ -79,7 +84,7 @@ def command_delay(
 class _Windows:
     """Stretches of rows that are simulated at the same time, on a grid of a fraction of the rows' period."""
 
-    def __init__(self, time_s: Array, episode_N: Array):
+    def __init__(self, time_s: Array, episode_N: NDArray[np.int64]):
         self.time_s, self.episode_N = time_s, episode_N
         same = np.diff(episode_N) == 0
         self.period_s = float(np.median(np.diff(time_s)[same]))

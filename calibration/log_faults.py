@@ -1,5 +1,6 @@
 """What is wrong with a dataset as a log of one body: every fault found, named with its joint, mended or refused."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,9 +36,14 @@ def examine_log(dataset: Path, embodiment: Embodiment) -> Examined:
         if embodiment.environment is None:  # the MJCF's own: a margin that the embodiment adds is no limit of the robot
             limits = simulation.model.actuator_ctrlrange[[simulation.model.actuator(n).id for n in log.actuators]]
     log, faults = examine(log, low_J, high_J, limits, embodiment.interface)
+    say_faults(faults)
+    return Examined(log, tuple(faults))
+
+
+def say_faults(faults: Sequence[Fault]) -> None:
+    """One line each."""
     for fault in faults:
         console.say(f"log: {fault}")
-    return Examined(log, tuple(faults))
 
 
 def _ranges(simulation: Simulation, joints: tuple[str, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from calibration.delay import MOST_S, command_delay
 from calibration.signals import Array
 from calibration.timing import Clock, Delay, clock, delay_between, picture_components
+from calibration.transitions import clocked
 from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
@@ -54,7 +55,7 @@ class LogTiming:
 
 
 def measure(dataset: Path, command: CommandSpace, frames_FYXC: NDArray[np.uint8]) -> LogTiming:
-    """Clocks of a LeRobot dataset whose first rows are `frames_FYXC`, in order and without gaps."""
+    """Clocks of a LeRobot dataset whose first rows that are new are `frames_FYXC`, in order."""
     log, notes = LeRobotDataset(dataset), []
     columns, rows = [], 0
     for episode in range(log.num_episodes):
@@ -64,7 +65,8 @@ def measure(dataset: Path, command: CommandSpace, frames_FYXC: NDArray[np.uint8]
     time_s, action, state = (
         np.concatenate([c[k] for c in columns]).astype(np.float64) for k in ("timestamp", ACTION, STATE)
     )
-    episode_N = np.concatenate([np.full(len(c["timestamp"]), i) for i, c in enumerate(columns)])
+    stretch_N, fresh = clocked([c["timestamp"] for c in columns])
+    time_s, action, state, episode_N = time_s[fresh], action[fresh], state[fresh], stretch_N[fresh]
     stream, motion, shown = None, None, None
     try:
         stream = clock(time_s[episode_N == np.bincount(episode_N).argmax()])
@@ -105,7 +107,9 @@ def apply(found: LogTiming, embodiment: Embodiment) -> Embodiment:
     return replace(embodiment, delay_s=delay_s)
 
 
-def _motion_to_frame(time_s: Array, episode_N: Array, position_NJ: Array, frames_FYXC: NDArray[np.uint8]) -> Delay:
+def _motion_to_frame(
+    time_s: Array, episode_N: NDArray[np.int64], position_NJ: Array, frames_FYXC: NDArray[np.uint8]
+) -> Delay:
     """Over several episodes, laid out one after the other with gaps that no delay crosses."""
     num = min(len(time_s), len(frames_FYXC), _PICTURES)
     time_s, episode_N, position_NJ = time_s[:num], episode_N[:num], position_NJ[:num]

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
 from calibration.prediction import Certainty, Prediction
+from calibration.report_body import body_advice, camera_words, more_parameters, overlay, parameters, tracking
 from calibration.summary import Summary
 from calibration.timing import Delay
 from robot_wm.contracts.embodiment import Embodiment
@@ -63,8 +64,22 @@ def write_report(
         curve=_curve(summary.curve, quantity) if summary.curve is not None else None,
         timing=_timing(summary.timing, embodiment) if summary.timing is not None else None,
         certainty=_certainty(summary.certainty),
+        **_body(folder, summary),
     )
     return REPORT
+
+
+def _body(folder: Path, summary: Summary) -> dict[str, object]:
+    """What the page says of the MuJoCo model and the camera."""
+    model, camera = summary.model, summary.camera
+    said: dict[str, object] = {"model": model, "camera": None}
+    if model is not None:
+        errors = f"{1e3 * model.error_before:.3g} and {1e3 * model.error_after:.3g} mrad (or mm)"
+        said |= {"model_error": errors, "tracking": tracking(model, summary.position_units)}
+        said |= {"parameters": parameters(model), "more": more_parameters(model)}
+    if camera is not None:
+        said |= {"camera": camera_words(camera), "overlay": overlay(folder)}
+    return said
 
 
 def _headline(found: Prediction, step_s: float, quantity: Quantity) -> str:
@@ -106,6 +121,7 @@ def _advice(found: Prediction, pictures: Prediction, summary: Summary, embodimen
         )
     else:
         lines.append("The model predicts this robot, with room for better: see how much more data would help.")
+    lines += body_advice(summary)
     if summary.curve is not None:
         lines.append(summary.curve.advice)
     worst = int(np.argmax(found.error_by_entry / np.maximum(found.copy_by_entry, 1e-9)))

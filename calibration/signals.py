@@ -11,6 +11,7 @@ from robot_wm.contracts.embodiment import Interface
 from robot_wm.contracts.errors import UserError
 
 Array = NDArray[np.float64]
+LOST = 1.7  # nominal periods; a longer step has lost a sample
 _STILL = 1e-4  # a joint that moves less than this [rad or m] tells nothing of itself
 _SPIKE, _SPIKE_FLOOR = 8.0, 2e-3  # deviations from the neighbours that no joint makes [robust deviations; rad or m]
 _LONG_GAP = 5.0  # nominal periods; a shorter gap is bridged by the simulation, a longer one starts a new segment
@@ -154,7 +155,7 @@ def _mend_clock(log: Log) -> tuple[Log, list[Fault]]:
         log = log.rows(np.flatnonzero(~repeated))
     step = np.diff(log.time_s)[np.diff(log.episodes) == 0]
     period = log.period_s
-    gaps = step > 1.7 * period
+    gaps = step > LOST * period
     if gaps.any():
         lost = int(np.round(step[gaps] / period - 1).sum())
         detail = f"about {lost} samples in {int(gaps.sum())} gaps, the longest {1e3 * step.max():.0f} ms"

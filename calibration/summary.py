@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from calibration.body_model import FoundCamera, FoundModel
 from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
 from calibration.prediction import Certainty
@@ -22,6 +23,9 @@ class Summary:
         timing: None where it was not measured.
         curve: None where it was not asked for, or the log is too short.
         certainty: whether the errors that the model expects are the ones that come.
+        faults: of the log, each as a line.
+        model, camera: what was identified and placed beside; None where it was not.
+        notes: what was left out, and why.
     """
 
     transitions: int
@@ -34,3 +38,7 @@ class Summary:
     timing: LogTiming | None
     curve: LearningCurve | None
     certainty: Certainty
+    faults: tuple[str, ...] = ()
+    model: FoundModel | None = None
+    camera: FoundCamera | None = None
+    notes: tuple[str, ...] = ()

@@ -6,7 +6,6 @@ residuals once, and the names of what ended on a bound or cannot be told apart.
 """
 
 import io
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +61,6 @@ class Identified:
         held_out_J, held_out_before_J: the held-out RMSE per joint, as identified and as the MJCF was.
         starts: objective and values that every start ended at.
         outliers: share of the samples that the robust loss discounts.
-        wall_s: how long the search took.
     """
 
     parameters: tuple[Parameter, ...]
@@ -73,7 +71,6 @@ class Identified:
     held_out_before_J: Array
     starts: tuple[tuple[float, Array], ...]
     outliers: float
-    wall_s: float
     covariance: Array = field(repr=False)
 
     @property
@@ -176,7 +173,6 @@ def identify(
     config = config or FitConfig()
     if not parameters:
         raise UserError("nothing to identify", "Name at least one parameter, such as armature of each joint")
-    began = time.monotonic()
     if not 0 < config.fit_share <= 1:
         raise UserError(f"fit.fit_share is {config.fit_share}", "Give a number above 0, at most 1")
     cut = int(config.fit_share * len(log.time_s))
@@ -200,11 +196,10 @@ def identify(
         rmse |= {"held_out_before": _mean(held_out_before_J), "held_out": _mean(held_out_J)}
         if log.command_NU.shape == log.position_NJ.shape:
             rmse["held_out_command"] = float(np.sqrt(((log.command_NU - log.position_NJ)[cut:] ** 2).mean()))
-    wall_s = time.monotonic() - began
+    ends = tuple(starts)
     return Identified(
-        tuple(parameters), estimates, confused, rmse, held_out_J, held_out_before_J, tuple(starts), outliers, wall_s,
-        covariance,
-    )  # fmt: skip
+        tuple(parameters), estimates, confused, rmse, held_out_J, held_out_before_J, ends, outliers, covariance
+    )
 
 
 def _search(

@@ -1,13 +1,14 @@
 """One body's log as labelled transitions: frames, proprio and commands at the control rate, cut into windows."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm import console
+from calibration.signals import LOST, Fault
 from robot_wm.contracts.dataset import ACTION, STATE, image_key
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.errors import UserError
@@ -67,17 +68,19 @@ def load_transitions(
     """Read the first `limit` labelled transitions of a LeRobot dataset.
 
     Raises:
-        UserError: a feature is missing or has another size or order than the body's, another rate, NaN, too little
-            data, or pictures that never change.
+        UserError: a feature is missing or has another size or order than the body's, another rate, NaN, or too
+            little data.
     """
     log = LeRobotDataset(dataset)
     _check(log, embodiment, command, proprio_names, dataset)
     pack = build_pack(dataset, PackSpec(size, 1 / log.info.fps, columns=(ACTION, STATE)), cache, embodiment.camera.name)
-    episode = np.asarray(pack.episode_F)
+    whole, fresh = clocked([log.columns(e, ["timestamp"])["timestamp"] for e in range(log.num_episodes)])
+    episode = whole.astype(np.int32)
     actions = np.asarray(pack.columns[ACTION], np.float64).reshape(len(episode), -1)
     shown = as_shown(actions, episode, embodiment.delay_s * command.control_rate_hz)
     known = np.isfinite(shown).all(axis=1)
-    keep = limit * command.frame_skip + np.arange(len(pack.starts) - 1) + 1  # one closing row per episode started
+    keep = limit * command.frame_skip + np.arange(episode[-1] + 1) + 1  # one closing row per episode started
+    known &= fresh
     rows = known & (np.cumsum(known) <= keep[episode])
     rows &= np.bincount(episode[rows], minlength=len(keep))[episode] > command.frame_skip  # else no transition
     transitions = Transitions(
@@ -90,8 +93,23 @@ def load_transitions(
     )
     if transitions.count < 20:
         raise UserError(f"{dataset} holds {transitions.count} transitions", "Record at least 20 (a few seconds)")
-    _refuse_blind(transitions, embodiment.camera.name, dataset)
     return transitions
+
+
+def clocked(stamps: Sequence[NDArray[np.floating]]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Episodes by the time stamps of each, a new one behind every gap; and the rows whose stamp is newer than before.
+
+    Across a gap nobody knows which commands moved the robot; a row that came twice is no step.
+    """
+    fresh, begun = [], []
+    for of_one in stamps:
+        newest = np.maximum.accumulate(np.asarray(of_one, np.float64))
+        step_s = np.diff(newest, prepend=-np.inf)
+        usual_s = np.median(step_s[1:][step_s[1:] > 0]) if (step_s[1:] > 0).any() else np.inf
+        fresh.append(step_s > 0)
+        begun.append(step_s > LOST * usual_s)
+        begun[-1][0] = True
+    return np.cumsum(np.concatenate(begun)) - 1, np.concatenate(fresh)
 
 
 def blind_episodes(transitions: Transitions) -> list[int]:
@@ -105,16 +123,15 @@ def blind_episodes(transitions: Transitions) -> list[int]:
     return found
 
 
-def _refuse_blind(transitions: Transitions, camera: str, dataset: Path) -> None:
+def blind_faults(transitions: Transitions, camera: str) -> list[Fault]:
+    """Episodes whose pictures say nothing, as a fault of the log; fatal where all are such."""
     blind, count = blind_episodes(transitions), len(np.unique(transitions.episode_F))
     if not blind:
-        return
-    problem = f"{dataset}: the pictures of {camera!r} never change while the robot moves"
-    remedy = "Check the camera and its cable, and record again"
-    if len(blind) == count:
-        raise UserError(problem, remedy)
+        return []
     first = ", ".join(map(str, blind[:4])) + (", …" if len(blind) > 4 else "")
-    console.say(f"warning: {problem} in {len(blind)} of {count} episodes ({first}). {remedy}")
+    detail = f"its pictures never change while the robot moves, in {len(blind)} of {count} episodes ({first})"
+    remedy = "Check the camera and its cable; what these episodes show is not fitted"
+    return [Fault("unplugged camera", camera, detail, remedy, fatal=len(blind) == count)]
 
 
 def as_shown(actions_FU: NDArray[np.float64], episode_F: NDArray[np.int32], delay_ticks: float) -> NDArray[np.float64]:

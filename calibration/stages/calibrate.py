@@ -10,22 +10,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calibration import kinematics, log_timing
+from calibration import fitted, kinematics, log_timing
 from calibration.adapter_fit import FitConfig, Windows, make_windows
-from calibration.candidate import Candidate, Ground, Kind, fit_candidate
+from calibration.body_model import BodyModel, BodyModelConfig, measure_body
+from calibration.candidate import Candidate, Ground
+from calibration.choice import choose
 from calibration.head_fit import HeadFitConfig, fit_head
 from calibration.learning_curve import learn
 from calibration.live import TwinConfig, record_twin
+from calibration.log_faults import examine_log, say_faults
 from calibration.log_timing import LogTiming
 from calibration.prediction import Prediction, predict_held_out, settle_certainty
 from calibration.report import write_report
 from calibration.response_fit import settle
+from calibration.signals import Fault, refuse
 from calibration.summary import SUMMARY, Summary
-from calibration.transitions import load_transitions
+from calibration.transitions import Transitions, blind_episodes, blind_faults, load_transitions
 from robot_wm import console
 from robot_wm.contracts import files
 from robot_wm.contracts.config import to_mapping
-from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, artifact, dataset_folder, open_run
 from robot_wm.data.windows import split
@@ -37,9 +41,7 @@ from robot_wm.planning.controllable import CalibrationFile, save_calibration
 from robot_wm.training.checkpoint import load_world_model, model_run
 from sims.render import focal
 from sims.robots import load, model_inputs
-from sims.simulation import Simulation
 
-_TRIAL = 10  # a fit that only chooses has a tenth of the steps
 PATCH = "embodiment_patch.yaml"  # what the log says otherwise than the embodiment's yaml
 
 
@@ -56,6 +58,7 @@ class CalibrateConfig:
         transitions: labelled transitions (model steps) used, from the beginning of the log.
         pretrained: false starts from random weights instead: the reference that shows what pretraining is worth.
         head: how the command head is trained.
+        body: what is measured of the body beside its pictures: its MuJoCo model and its camera.
         timing: measure the delay from command to frame, and take it out where the log tells it reliably; else the
             embodiment's `delay_s` is believed.
         curve_steps: optimizer steps of each of the three fits behind the learning curve; 0 leaves it out.
@@ -72,6 +75,7 @@ class CalibrateConfig:
     adapter: AdapterConfig = field(default_factory=lambda: AdapterConfig(kind="auto"))
     fit: FitConfig = field(default_factory=FitConfig)
     head: HeadFitConfig = field(default_factory=HeadFitConfig)
+    body: BodyModelConfig = field(default_factory=BodyModelConfig)
     timing: bool = True
     curve_steps: int = 0
     validation: float = 0.1
@@ -99,11 +103,8 @@ def calibrate(config: CalibrateConfig) -> Path:
         raise UserError("calibrate: 'data' is missing", "Give data=LOG of the robot, or source=twin to record the twin")
     else:
         data = Path(config.data)
-    with load(config.embodiment) as simulation:
-        command, names, units = simulation.command, simulation.proprio_names, simulation.position_units
-        table, lens = _kinematics(simulation, config.adapter.kind), focal(simulation.model, simulation.camera)
-    pretrained = model_run(config.model)
-    inputs = {"model": pretrained, "data": data} | model_inputs(config.embodiment)
+    known, pretrained = _know(config, data), model_run(config.model)
+    inputs = {"model": pretrained, "data": data} | known.measured.runs | model_inputs(config.embodiment)
     with open_run(Path(config.out), "calibrate", config.name, config, inputs) as run:
         if run.complete:
             console.say(f"calibrate: already done with the same inputs: {run.path}")
@@ -118,40 +119,78 @@ def calibrate(config: CalibrateConfig) -> Path:
                 f"warning: {config.embodiment.name} steps {config.embodiment.step_s:g} s, "
                 f"the world model {described.step_s:g} s; change frame_skip"
             )
-        size, dataset = model.config.encoder.size, dataset_folder(data)
-        read = partial(
-            load_transitions, dataset, command=command, proprio_names=names, size=size, cache=Path(config.cache)
-        )
+        transitions, known = _read(config, known, model.config.encoder.size)
         head = config.head.size if config.head.steps else None
-        embodiment, clocks = config.embodiment, None
-        if config.timing:
-            asis = read(replace(embodiment, delay_s=0.0), limit=config.transitions)
-            clocks = log_timing.measure(dataset, command, asis.frames_FYXC)
-            embodiment = log_timing.apply(clocks, embodiment)
-        body = CalibrationFile(embodiment, command, names, config.adapter, table, head)
-        transitions = read(embodiment, limit=config.transitions)
-        ground = Ground(model, described, config.pretrained, transitions, body, lens, config.fit, config.seed)
-        return _fit_and_save(run, config, ground, clocks, units)
+        body = CalibrationFile(known.embodiment, known.command, known.names, config.adapter, known.table, head)
+        ground = Ground(model, described, config.pretrained, transitions, body, known.lens, config.fit, config.seed)
+        return _fit_and_save(run, config, ground, known)
 
 
-def _kinematics(simulation: Simulation, kind: str) -> Kinematics | None:
-    """What a kinematic adapter needs to know of the body; None where it is not asked for, or not to be had."""
-    if kind == "learned":
-        return None
-    try:
-        return kinematics.of_body(simulation)
-    except UserError as error:
-        if kind == "kinematic":
-            raise
-        console.say(f"{error.problem}: the adapter is learned")
-        return None
+@dataclass(frozen=True)
+class _Known:
+    """What is known before the fit.
+
+    Attributes:
+        embodiment: the body, with the delay that the log tells.
+        dataset: the log.
+        command, names, units: of its commands, of proprio, and of the positions in it.
+        measured: its MuJoCo model and camera.
+        table, lens: its kinematics (None: not asked for, or not to be had) and the focal length, by those.
+        faults: of the log.
+        clocks: of the log; None where they were not measured.
+    """
+
+    embodiment: Embodiment
+    dataset: Path
+    command: CommandSpace
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    measured: BodyModel
+    table: Kinematics | None
+    lens: float
+    faults: tuple[Fault, ...]
+    clocks: LogTiming | None = None
 
 
-def _fit_and_save(
-    run: Run, config: CalibrateConfig, ground: Ground, clocks: LogTiming | None, units: tuple[str, ...]
-) -> Path:
-    transitions = ground.transitions
-    episodes = transitions.episodes(ground.window)
+def _know(config: CalibrateConfig, data: Path) -> _Known:
+    """Examine the log, identify the body, place its camera."""
+    dataset, embodiment = dataset_folder(data), config.embodiment
+    with load(embodiment) as simulation:
+        command, names, units = simulation.command, simulation.proprio_names, simulation.position_units
+    examined = examine_log(dataset, embodiment)
+    refuse(examined.faults)
+    measured = measure_body(embodiment, data, examined, config.body, Path(config.out), config.seed)
+    with load(measured.embodiment) as simulation:
+        lens, table = focal(simulation.model, simulation.camera), None
+        try:
+            table = None if config.adapter.kind == "learned" else kinematics.of_body(simulation, measured.bias)
+        except UserError as error:
+            if config.adapter.kind == "kinematic":
+                raise
+            console.say(f"{error.problem}: the adapter is learned")
+    return _Known(embodiment, dataset, command, names, units, measured, table, lens, examined.faults)
+
+
+def _read(config: CalibrateConfig, known: _Known, size: int) -> tuple[Transitions, _Known]:
+    """The log as transitions, its delay taken out where it tells one surely; a log without pictures is refused."""
+    read = partial(
+        load_transitions, known.dataset, command=known.command, proprio_names=known.names, size=size,
+        limit=config.transitions, cache=Path(config.cache),
+    )  # fmt: skip
+    if config.timing:
+        asis = read(replace(known.embodiment, delay_s=0.0))
+        clocks = log_timing.measure(known.dataset, known.command, asis.frames_FYXC)
+        known = replace(known, clocks=clocks, embodiment=log_timing.apply(clocks, known.embodiment))
+    transitions = read(known.embodiment)
+    blind = blind_faults(transitions, known.embodiment.camera.name)
+    say_faults(blind)
+    refuse(blind)
+    return transitions, replace(known, faults=(*known.faults, *blind))
+
+
+def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Known) -> Path:
+    transitions, measured, units = ground.transitions, known.measured, known.units
+    episodes = np.setdiff1d(transitions.episodes(ground.window), blind_episodes(transitions))
     if len(episodes) < 2:
         raise UserError(
             f"{len(episodes)} episodes of the log hold {ground.window} model steps in a row within "
@@ -159,7 +198,11 @@ def _fit_and_save(
             "Record two or more: the fit is judged on episodes that it has not seen",
         )
     used, held_out = (episodes[part] for part in split(len(episodes), config.validation, config.seed))
-    chosen, prediction, errors = _choose(run, config, ground, used, held_out)
+    chosen, errors = fitted.kept(run.path, ground, used) or choose(
+        ground, config.adapter.kind, used, held_out, run.log, config.head.steps + 3 * config.curve_steps
+    )
+    seen, unseen = (make_windows(transitions, ground.window, part) for part in (used, held_out))
+    prediction = predict_held_out(chosen.calibrated, unseen, 4, chosen.latents)
     gate = {"better_than_hold": bool(prediction.error_K[-1] < prediction.copy_K[-1])}
     quantity = quantity_of(units, config.embodiment.interface == "end_effector_velocity")
     if not gate["better_than_hold"] and config.pretrained:
@@ -168,12 +211,12 @@ def _fit_and_save(
             f"against {quantity.shown(prediction.copy_K[-1])}, {config.fit.rollout_steps} steps ahead)",
             "Record more transitions, check that the log's commands and frames belong together",
         )
-    fitted, unseen = (make_windows(transitions, ground.window, part) for part in (used, held_out))
-    told, used_prediction = _respond(ground, chosen, fitted, unseen)
+    fitted.keep(run.path, chosen, errors)
+    told, used_prediction = _respond(ground, chosen, seen, unseen)
     _show(used_prediction, prediction, quantity)
     if config.head.steps:
         calibrated = chosen.calibrated
-        calibrated.head = fit_head(calibrated.body, chosen.latents, fitted, config.head, config.seed, run.log)
+        calibrated.head = fit_head(calibrated.body, chosen.latents, seen, config.head, config.seed, run.log)
     certainty = settle_certainty(chosen.calibrated, unseen, chosen.latents)
     curve = learn(ground, chosen.kind, used, held_out, config.curve_steps, run.log) if config.curve_steps else None
     if curve is not None:
@@ -181,12 +224,13 @@ def _fit_and_save(
     outputs = save_calibration(run.path, chosen.calibrated, _described(ground.body, chosen), ground.described)
     _save_arrays(run.path / "prediction.npz", used_prediction, prediction)
     summary = Summary(
-        transitions.count, len(used), len(held_out), units, told, chosen.kind, errors, clocks, curve, certainty
-    )
+        transitions.count, len(used), len(held_out), units, told, chosen.kind, errors, known.clocks, curve, certainty,
+        tuple(str(fault) for fault in known.faults), measured.model, measured.camera, measured.notes,
+    )  # fmt: skip
     files.write_json(run.path / SUMMARY, to_mapping(summary))
     names = tuple(np.array(ground.body.proprio_names)[ground.body.position_P].tolist())
     report = write_report(run.path, ground.body.embodiment, names, used_prediction, prediction, summary)
-    outputs += ["prediction.npz", SUMMARY, report]
+    outputs += ["prediction.npz", SUMMARY, report, *measured.copy_to(run.path)]
     delay_s = ground.body.embodiment.delay_s
     if delay_s != config.embodiment.delay_s:
         line = f"delay_s: {delay_s:g}  # from a command to the first frame that shows its effect, measured\n"
@@ -203,46 +247,19 @@ def _fit_and_save(
         "error_by_step_with_commands": used_prediction.error_K.tolist(),
     }
     digest = config.embodiment.digest()
+    fitted.drop(run.path)
     run.finish(outputs, metrics=metrics, gates=gate, embodiment_sha256=digest)
     return run.path
 
 
-def _respond(ground: Ground, chosen: Candidate, fitted: Windows, unseen: Windows) -> tuple[tuple[str, ...], Prediction]:
+def _respond(ground: Ground, chosen: Candidate, seen: Windows, unseen: Windows) -> tuple[tuple[str, ...], Prediction]:
     """What the robot measures of itself is told by its commands wherever that is closer than what latents show.
 
     Returns the entries of which that is so, and the prediction with them: the one that the controller uses.
     """
-    told = settle(chosen.calibrated, ground.body.proprio_names, chosen.latents, fitted, unseen)
+    told = settle(chosen.calibrated, ground.body.proprio_names, chosen.latents, seen, unseen)
     console.say(f"{len(told)} of {len(ground.body.proprio_names)} entries of proprio are told by their commands")
     return tuple(told), predict_held_out(chosen.calibrated, unseen, 4, chosen.latents)
-
-
-def _choose(
-    run: Run, config: CalibrateConfig, ground: Ground, used: NDArray[np.int64], held_out: NDArray[np.int64]
-) -> tuple[Candidate, Prediction, dict[str, float]]:
-    """The adapter that is asked for, or the one that predicts unseen episodes better; and the error of each.
-
-    Where there is a choice, short fits make it.
-    """
-    unseen, kinds = make_windows(ground.transitions, ground.window, held_out), _kinds(config, ground)
-    errors: dict[Kind, float] = {}
-    for kind in kinds if len(kinds) > 1 else ():
-        tried = fit_candidate(ground, kind, used, run.log, max(1, config.fit.steps // _TRIAL), unseen)
-        errors[kind] = float(predict_held_out(tried.calibrated, unseen, 1, tried.latents).error_K.mean())
-    best = min(errors, key=lambda kind: errors[kind]) if errors else kinds[0]
-    if errors:
-        found = ", ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
-        console.say(f"adapter: {best} (held-out error after a short fit: {found})")
-    chosen = fit_candidate(ground, best, used, run.log, unseen=unseen)
-    prediction = predict_held_out(chosen.calibrated, unseen, 4, chosen.latents)
-    return chosen, prediction, {str(k): e for k, e in errors.items()} or {best: float(prediction.error_K.mean())}
-
-
-def _kinds(config: CalibrateConfig, ground: Ground) -> tuple[Kind, ...]:
-    """The adapters to be tried; without pretraining nothing ties latent actions to motion, and one is learned."""
-    if config.adapter.kind != "auto":
-        return (config.adapter.kind,)
-    return ("learned", "kinematic") if ground.body.kinematics is not None and config.pretrained else ("learned",)
 
 
 def _described(body: CalibrationFile, chosen: Candidate) -> CalibrationFile:

@@ -44,6 +44,7 @@ class BenchConfig:
         size: `quick` ends within two minutes on 2 cores, `full` gives the numbers worth quoting.
         out: folder under which a benchmark that runs stages puts them.
         seed: of everything random.
+        minutes: few-shot only: no part is begun that would not end within so many; 0: all of them.
         demo: a finished demo run for `pipeline` to read instead of running one.
         save: write the result to `results`.
         results: folder of saved results.
@@ -54,6 +55,7 @@ class BenchConfig:
     size: Literal["quick", "full"] = "quick"
     out: str = "runs"
     seed: int = 0
+    minutes: float = 0.0
     demo: str | None = None
     save: bool = False
     results: str = "benchmarks/results"

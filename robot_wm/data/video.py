@@ -193,7 +193,7 @@ def decode_at(
 
     Args:
         path: the video.
-        times_s: N ascending times on the video's own clock [s].
+        times_s: N times on the video's own clock [s], ascending; some may be the same.
         size: (height, width) to scale to.
         out_NYXC: where to put them, scaled to its size, and what is returned then.
 
@@ -204,12 +204,12 @@ def decode_at(
     with contextlib.closing(_stream_over(path, float(times_s[0]) - TOLERANCE_S)) as frames:
         for frame in frames:
             wanted_s = float(times_s[found])
-            if abs(frame.time_s - wanted_s) <= TOLERANCE_S:
+            while found < len(times_s) and abs(frame.time_s - times_s[found]) <= TOLERANCE_S:
                 if out_NYXC is None:
                     first_YXC = frame.rgb(size)
                     out_NYXC = np.empty((len(times_s), *first_YXC.shape), np.uint8)
                 frame.fill(out_NYXC[found])
-                found += 1
+                found += 1  # once more for every row with the same stamp, as a recorder that stalled writes it
             if found == len(times_s) and out_NYXC is not None:
                 return out_NYXC
             if abs(frame.time_s - wanted_s) < abs(nearest_s - wanted_s):

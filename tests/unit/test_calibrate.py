@@ -114,6 +114,12 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     assert 0 < found.curve.forecasts[0].low <= found.curve.forecasts[0].error <= found.curve.forecasts[0].high
     assert 0 < found.certainty.correction < 100
 
+    assert found.model is not None and found.model.error_after < 0.5 * found.model.error_before
+    told = {p.name: p for p in found.model.parameters}
+    assert told["delay"].value == pytest.approx(DELAY_S, abs=0.02)
+    assert (run / "identified.xml").is_file() and "identified.json" in manifest.outputs
+    assert "identified" in manifest.inputs
+
     body = load_controllable(run, PlannerConfig(candidates=16, iterations=1))
     assert body.embodiment.delay_s == manifest.metrics["delay_s"]
     assert body.embodiment.digest() == arm.digest(), "a measured delay makes no other body"

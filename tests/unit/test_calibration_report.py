@@ -1,12 +1,16 @@
 """The page about a calibration: whole, offline, and in words that follow from the numbers."""
 
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from calibration.body_model import FoundCamera, FoundModel, FoundParameter
+from calibration.camera_placement import OVERLAY
 from calibration.learning_curve import _curve
 from calibration.log_timing import LogTiming
 from calibration.prediction import Certainty, Prediction
@@ -82,8 +86,39 @@ def test_joints_that_turn_and_joints_that_slide_each_have_their_unit(tmp_path: P
     assert "0.022 rad and m" in text and "Predicted pictures show everything" in text
 
 
+MODEL = FoundModel(
+    (
+        FoundParameter("damping:shoulder", "N·m·s/rad", 0.3, 0.412, 0.011, 0.0, 3.0, "", True),
+        FoundParameter("frictionloss:elbow", "N·m", 0.05, 0.5, None, 0.0, 0.5, "high", False),
+    ),
+    0.021, 0.0034, ("shoulder", "elbow"), (0.03, 0.012), (0.004, 0.0027),
+    ("frictionloss:elbow ended on its high bound (0.5 N·m)",),
+)  # fmt: skip
+
+
+def test_it_shows_log_model_and_camera(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 6)).save(tmp_path / OVERLAY)
+    fault = "swapped joints (elbow): it follows the command of shoulder. Put the log's columns in order."
+    known = replace(
+        summary(TOLD), faults=(fault,), model=MODEL, camera=FoundCamera(24, 0.21, 0.0009, 0.0011),
+        position_units=("rad", "rad"),
+    )  # fmt: skip
+    two = replace(prediction(), error_by_entry=np.ones(2), copy_by_entry=np.ones(2))
+    write_report(tmp_path, fetch(), ("shoulder_position", "elbow_position"), two, two, known)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", page)))
+    for words in (
+        fault, "stray by 21 and 3.4 mrad", "damping:shoulder 0.3 N·m·s/rad 0.412 ± 0.011 N·m·s/rad 0 to 3",
+        "on its high bound", "shoulder 30 mrad 4 mrad", "frictionloss:elbow ended on a bound: widen it",
+        "From 24 pictures of the board: its corners are off by 0.21 px", "known to 0.9 mm", "0.06 degrees",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "data:image/png;base64," in page
+    Page(page).check_offline()
+
+
 def test_a_summary_comes_back_from_its_file() -> None:
-    found = summary(TOLD)
+    found = replace(summary(TOLD), model=MODEL, camera=FoundCamera(24, 0.21, 0.0009, 0.0011), faults=("a", "b"))
     assert from_mapping(Summary, to_mapping(found)) == found
 
 

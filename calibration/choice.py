@@ -1,0 +1,59 @@
+"""Which adapter a body gets: short fits of each kind, judged on episodes that they have not seen."""
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.adapter_fit import make_windows
+from calibration.candidate import Candidate, Ground, Kind, fit_candidate
+from calibration.prediction import predict_held_out
+from robot_wm import console
+from robot_wm.page.page import duration
+
+_TRIAL = 10  # a fit that only chooses has a tenth of the steps
+
+
+def choose(
+    ground: Ground,
+    asked: Kind | Literal["auto"],
+    used: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    log: Callable[..., None],
+    later: int,
+) -> tuple[Candidate, dict[str, float]]:
+    """The adapter that is asked for, or the one that predicts unseen episodes better; and the error of each.
+
+    Args:
+        ground: what every fit starts from.
+        asked: a kind, or `auto`: short fits choose.
+        used, held_out: episodes fitted to, and judged on.
+        log: takes losses.
+        later: optimizer steps that will follow, for the time left: said once short fits have told how fast it goes.
+    """
+    unseen, kinds = make_windows(ground.transitions, ground.window, held_out), _kinds(ground, asked)
+    errors: dict[Kind, float] = {}
+    steps, took_s = max(1, ground.fit.steps // _TRIAL), 0.0
+    for kind in kinds if len(kinds) > 1 else ():
+        began = time.monotonic()
+        tried = fit_candidate(ground, kind, used, log, steps, unseen)
+        errors[kind] = float(predict_held_out(tried.calibrated, unseen, 1, tried.latents).error_K.mean())
+        took_s = max(took_s, time.monotonic() - began)
+    best = min(errors, key=lambda kind: errors[kind]) if errors else kinds[0]
+    if errors:
+        found = ", ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
+        console.say(f"adapter: {best} (held-out error after a short fit: {found})")
+        console.say(f"calibrate: about {duration((ground.fit.steps + later) * took_s / steps)} left")
+    chosen = fit_candidate(ground, best, used, log, unseen=unseen)
+    if not errors:
+        errors[best] = float(predict_held_out(chosen.calibrated, unseen, 1, chosen.latents).error_K.mean())
+    return chosen, {str(kind): error for kind, error in errors.items()}
+
+
+def _kinds(ground: Ground, asked: Kind | Literal["auto"]) -> tuple[Kind, ...]:
+    """The adapters to be tried; without pretraining nothing ties latent actions to motion, and one is learned."""
+    if asked != "auto":
+        return (asked,)
+    return ("learned", "kinematic") if ground.body.kinematics is not None and ground.pretrained else ("learned",)
