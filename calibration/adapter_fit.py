@@ -40,11 +40,11 @@ class FitConfig:
         proprio: weight of proprio read from predicted latents.
     """
 
-    steps: int = 1000
-    batch: int = 64
+    steps: int = 500
+    batch: int = 32
     rollout_steps: int = 4
-    learning_rate: float = 2e-3
-    dynamics_learning_rate: float = 5e-4
+    learning_rate: float = 3e-3
+    dynamics_learning_rate: float = 1e-3
     encoder_learning_rate: float = 2e-4
     encoder_steps: int = 0
     encoder_batch: int = 24

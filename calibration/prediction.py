@@ -72,36 +72,3 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, laten
         windows.frames[rows[chosen][:, history:]].numpy(),
         windows.frames[nearest].reshape(shape).numpy(),
     )
-
-
-@dataclass(frozen=True)
-class Certainty:
-    """Whether the error that the model expects is the one that comes, on episodes that it has not seen.
-
-    Attributes:
-        correction: what the expected squared error was multiplied by.
-        least_sure, surest: root of the mean squared latent error in the thirds where the model expects most and least.
-    """
-
-    correction: float
-    least_sure: float
-    surest: float
-
-
-@torch.no_grad()
-def settle_certainty(calibrated: Calibrated, windows: Windows, latents: Tensor) -> Certainty:
-    """Scale the expected error so that on average it is the error found; changes the dynamics' own estimate in place.
-
-    The estimate was fitted on the episodes of the fit, which a tuned model knows too well.
-    """
-    history, rows = calibrated.model.config.history, windows.rows
-    start, z_WLD = rows[:, history - 1], latents[rows]
-    now = calibrated.body.observe(z_WLD[:, :history], calibrated.body.standardize(windows.proprio[start]))
-    then, log_expected = calibrated.body.imagine(now, windows.chunks[start], windows.reference[start])
-    found = (then.history_BTD[:, -1] - z_WLD[:, history]).square().mean(-1)
-    correction = (found / log_expected.exp()).mean()
-    calibrated.model.dynamics.variance.bias.add_(correction.log())
-    third = max(1, len(found) // 3)
-    order = log_expected.argsort()
-    surest, least = (float(found[part].mean().sqrt()) for part in (order[:third], order[-third:]))
-    return Certainty(float(correction), least, surest)

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
-from calibration.prediction import Certainty, Prediction
+from calibration.posterior_fit import Certainty
+from calibration.prediction import Prediction
 from calibration.report_body import body_advice, camera_words, more_parameters, overlay, parameters, tracking
 from calibration.summary import Summary
 from calibration.timing import Delay
@@ -163,14 +164,13 @@ def _timing(found: LogTiming, embodiment: Embodiment) -> list[tuple[str, str]]:
 
 
 def _certainty(found: Certainty) -> str:
-    ratio = found.correction**0.5
-    off = f"{ratio:.2f} times as large as" if abs(ratio - 1) > 0.1 else "about"
-    tells = "can" if found.least_sure > 1.15 * found.surest else "can hardly"
+    times, below, pairs = found.least_sure / max(found.surest, 1e-9), 100 * found.coverage, 100 * found.tells
     return (
-        f"On episodes that the fit did not see, errors were {off} what the model expected; its expectation was "
-        f"corrected by that. It {tells} tell hard moments from easy ones: where it was least sure, errors were "
-        f"{found.least_sure / max(found.surest, 1e-9):.1f} times those where it was surest. Of places where no log has "
-        "been it does not warn."
+        f"On {found.windows:,} predictions of episodes that the fit did not see: of the errors that were to stay below "
+        f"their bound in nine cases of ten, {below:.0f} % did. Where the model was least sure, errors were {times:.1f} "
+        f"times those where it was surest; in {pairs:.0f} % of pairs it was less sure of one of its worst predictions "
+        "than of another (50 % would be chance). It is unsure where commands and pictures lead away from those of the "
+        "log."
     )
 
 

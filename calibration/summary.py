@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from calibration.body_model import FoundCamera, FoundModel
 from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
-from calibration.prediction import Certainty
+from calibration.posterior_fit import Certainty
 
 SUMMARY = "summary.json"
 

@@ -20,7 +20,8 @@ from calibration.learning_curve import learn
 from calibration.live import TwinConfig, record_twin
 from calibration.log_faults import examine_log, say_faults
 from calibration.log_timing import LogTiming
-from calibration.prediction import Prediction, predict_held_out, settle_certainty
+from calibration.posterior_fit import fit_posterior
+from calibration.prediction import Prediction, predict_held_out
 from calibration.report import write_report
 from calibration.response_fit import settle
 from calibration.signals import Fault, refuse
@@ -217,7 +218,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
     if config.head.steps:
         calibrated = chosen.calibrated
         calibrated.head = fit_head(calibrated.body, chosen.latents, seen, config.head, config.seed, run.log)
-    certainty = settle_certainty(chosen.calibrated, unseen, chosen.latents)
+    certainty = fit_posterior(chosen.calibrated, seen, unseen, chosen.latents)
     curve = learn(ground, chosen.kind, used, held_out, config.curve_steps, run.log) if config.curve_steps else None
     if curve is not None:
         console.say(curve.advice)

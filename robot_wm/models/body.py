@@ -9,6 +9,7 @@ from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.models.adapter import Adapter, KinematicAdapter, ProprioHead
 from robot_wm.models.command import CommandMap
 from robot_wm.models.dynamics import Dynamics
+from robot_wm.models.posterior import Posterior
 from robot_wm.models.response import Response
 
 
@@ -65,11 +66,13 @@ class Body(nn.Module):
         command: the command space.
         position_P: 1 for entries of proprio that measure a position, which is what a goal image determines; else 0.
         proprio_mean_P, proprio_std_P: standardisation of proprio.
+        posterior: how unsure the dynamics are, as the log of a calibration left them; None: as pretraining has it.
     """
 
     position_P: Tensor
     proprio_mean_P: Tensor
     proprio_std_P: Tensor
+    posterior: Posterior | None
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class Body(nn.Module):
         self.dynamics, self.adapter, self.proprio_head = dynamics, adapter, proprio_head
         self.command, self.command_map = command, CommandMap(command)
         self.response = Response(command.frame_skip * command.dim, command.dim, len(position_P))
+        self.posterior = None
         self.register_buffer("proprio_mean_P", proprio_mean_P)
         self.register_buffer("proprio_std_P", proprio_std_P)
         self.register_buffer("position_P", position_P)
@@ -138,7 +142,11 @@ class Body(nn.Module):
             reference_BU: the command in force before it, in its own unit.
         """
         action_BA = self.adapter(chunk_BV, now.proprio_BP, now.history_BTD[:, -1])
-        z_BD, log_error_B = self.dynamics(now.history_BTD, action_BA)
+        if self.posterior is None:
+            z_BD, log_error_B = self.dynamics(now.history_BTD, action_BA)
+        else:
+            x_BW = self.dynamics.features(now.history_BTD, action_BA)
+            z_BD, log_error_B = self.dynamics.predict(now.history_BTD, x_BW), self.posterior(x_BW)
         history_BTD = torch.cat([now.history_BTD[:, 1:], z_BD[:, None]], dim=1)
         shown_BP = self.read(history_BTD) + now.offset_BP
         told_BP = self.response(chunk_BV, self.command_map.share(reference_BU), now.proprio_BP)

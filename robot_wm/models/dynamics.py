@@ -40,12 +40,20 @@ class Dynamics(nn.Module):
 
     def forward(self, history_BTD: Tensor, action_BA: Tensor) -> tuple[Tensor, Tensor]:
         """The next latent (B, D) and the log of its expected mean squared error (B,)."""
+        x_BW = self.features(history_BTD, action_BA)
+        # The error is judged, not traded: its gradient stays out of the prediction.
+        return self.predict(history_BTD, x_BW), self.variance(x_BW.detach()).squeeze(-1)
+
+    def features(self, history_BTD: Tensor, action_BA: Tensor) -> Tensor:
+        """What the last layer is linear in, (B, W)."""
         dim, weight = history_BTD.shape[-1], self.inputs.weight
         x_BW = F.linear(action_BA, weight[:, self.history * dim :], self.inputs.bias)
         for index, z_BD in enumerate(history_BTD.unbind(dim=1)):  # a product each; nothing is put together for one
             x_BW = torch.addmm(x_BW, z_BD, weight[:, index * dim : (index + 1) * dim].T)
         for block in self.blocks:
             x_BW = block(x_BW, action_BA)
-        # The error is judged, not traded: its gradient stays out of the prediction.
-        log_error_B = self.variance(x_BW.detach()).squeeze(-1)
-        return history_BTD[:, -1] + self.outputs(x_BW), log_error_B
+        return x_BW
+
+    def predict(self, history_BTD: Tensor, x_BW: Tensor) -> Tensor:
+        """The next latent (B, D) from the features."""
+        return history_BTD[:, -1] + self.outputs(x_BW)

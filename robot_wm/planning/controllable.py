@@ -18,6 +18,7 @@ from robot_wm.models.body import Body
 from robot_wm.models.command_head import CommandHead, CommandHeadConfig
 from robot_wm.models.encoder import Encoder
 from robot_wm.models.kinematics import Kinematics
+from robot_wm.models.posterior import Posterior
 from robot_wm.models.world_model import WorldModel
 from robot_wm.planning.objectives import Objective
 from robot_wm.planning.planner import OneShot, Planner, PlannerConfig
@@ -88,6 +89,8 @@ def save_calibration(folder: Path, parts: CalibratedParts, body: CalibrationFile
     tensors = {f"adapter.{k}": v for k, v in parts.body.adapter.state_dict().items()}
     tensors |= {f"proprio_head.{k}": v for k, v in parts.body.proprio_head.state_dict().items()}
     tensors |= {f"response.{k}": v for k, v in parts.body.response.state_dict().items()}
+    if parts.body.posterior is not None:
+        tensors |= {f"posterior.{k}": v for k, v in parts.body.posterior.state_dict().items()}
     if parts.head is not None:
         tensors |= {f"head.{k}": v for k, v in parts.head.state_dict().items()}
     tensors |= {"proprio_mean_P": parts.body.proprio_mean_P, "proprio_std_P": parts.body.proprio_std_P}
@@ -149,6 +152,8 @@ def _parts(
         "proprio_head.": body.proprio_head,
         "response.": body.response,
     }
+    if any(name.startswith("posterior.") for name in tensors):  # none in calibrations of earlier versions
+        body.posterior = modules["posterior."] = Posterior(model.dynamics.outputs.in_features)
     head = None
     if described.head is not None:
         head = CommandHead(described.head, latent_dim, body.history, proprio_dim, body.command_map)

@@ -29,6 +29,7 @@ from robot_wm.models.command_head import CommandHead, CommandHeadConfig
 from robot_wm.models.dynamics import Dynamics, DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
 from robot_wm.models.kinematics import BodyPoint, Kinematics, Link
+from robot_wm.models.posterior import Posterior
 from robot_wm.planning.controllable import Controllable
 from robot_wm.planning.objectives import Objective, ObjectiveConfig, Zone
 from robot_wm.planning.planner import OneShot, Planner, PlannerConfig
@@ -64,6 +65,10 @@ def make_controllable(
         torch.ones(NUM_PROPRIO),
         torch.tensor([1.0, 1.0, 0.0, 0.0]),
     )
+    body.posterior = Posterior(32)
+    body.posterior.mean_W.normal_(std=0.1)
+    body.posterior.direction_WR.copy_(torch.linalg.qr(torch.randn(32, 32)).Q)
+    body.posterior.log_scale.fill_(-3.0)
     head = CommandHead(CommandHeadConfig(16, 1), sizes.latent_dim, HISTORY, NUM_PROPRIO, body.command_map)
     planner = Planner(search, body, ahead, head, Objective(search.objective, body, NAMES)).eval()
     one_shot = OneShot(planner, head).eval()

@@ -13,7 +13,8 @@ from calibration.body_model import FoundCamera, FoundModel, FoundParameter
 from calibration.camera_placement import OVERLAY
 from calibration.learning_curve import _curve
 from calibration.log_timing import LogTiming
-from calibration.prediction import Certainty, Prediction
+from calibration.posterior_fit import Certainty
+from calibration.prediction import Prediction
 from calibration.report import write_report
 from calibration.summary import Summary
 from calibration.timing import Clock, Delay
@@ -38,7 +39,7 @@ def summary(timing: LogTiming | None, with_curve: bool = True) -> Summary:
     curve = _curve(num, squares, 200, 0) if with_curve else None
     errors = {"learned": 0.0187, "kinematic": 0.0172}
     units, told = ("m", "m", "m"), ("gripper_x_position", "gripper_z_velocity")
-    return Summary(500, 18, 2, units, told, "kinematic", errors, timing, curve, Certainty(1.7, 0.31, 0.2))
+    return Summary(500, 18, 2, units, told, "kinematic", errors, timing, curve, Certainty(0.88, 0.84, 0.31, 0.2, 220))
 
 
 TOLD = LogTiming(Clock(25.0, 4e-4, 3, 0.08), Delay(0.081, 0.004, 0.97), Delay(0.021, 0.001, 0.95), ())
@@ -61,7 +62,7 @@ def test_it_says_what_was_found(page: str) -> None:
     for words in (
         "0.8 s ahead the hand is predicted to 2.2 cm, of 18 cm of motion", "500 labelled transitions (1.7 minutes)",
         "knows the arm's kinematics", "Twice as much data would lower the error by about 29 %", "81.0 ms ± 4.0",
-        "25 Hz", "3 lost", "1.30 times as large", "gripper_x",
+        "25 Hz", "3 lost", "errors were 1.6 times", "88 % did", "gripper_x",
         "0.8 s 2.2 cm 3.3 cm 18 cm", "position of gripper_x, velocity of gripper_z", "from pictures",
     ):  # fmt: skip
         assert words in text.replace("&#39;", "'"), words
