@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration import mjcf
-from calibration.log_faults import Examined, examine_log
-from calibration.signals import refuse
+from calibration.log_faults import Examined, examine_log, say_faults
 from calibration.sysid import FitConfig, Identified, identify
 from robot_wm import console
 from robot_wm.contracts.embodiment import Embodiment
@@ -62,8 +61,10 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         if config.servo_stiffness:
             mjcf.servo(spec, config.servo_stiffness, config.servo_damping)
         model = spec.copy().compile()
-        log, faults = examined or examine_log(dataset_folder(Path(config.data)), config.embodiment)
-        refuse(faults)
+        if examined is None:
+            examined = examine_log(dataset_folder(Path(config.data)), config.embodiment)
+            say_faults(examined.faults)
+        log, faults = examined
         if config.most_s:
             log = log.rows(slice(0, max(10, round(config.most_s * config.embodiment.control_rate_hz))))
         chosen = mjcf.choose(model, log, config.embodiment.identifiable)

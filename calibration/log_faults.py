@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calibration.signals import Fault, Log, examine
+from calibration.signals import Fault, Log, examine, refuse
 from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.embodiment import Embodiment
@@ -24,10 +24,10 @@ class Examined(NamedTuple):
 
 
 def examine_log(dataset: Path, embodiment: Embodiment) -> Examined:
-    """Read a LeRobot dataset as the log of a body, and say what is wrong with it.
+    """Read a LeRobot dataset as the log of a body, and find what is wrong with it.
 
     Raises:
-        UserError: features that are missing, or are not the body's.
+        UserError: features that are missing or are not the body's, or a fault that makes every fit meaningless.
     """
     with robots.load(embodiment) as simulation:
         log = _read(dataset, simulation)
@@ -36,7 +36,7 @@ def examine_log(dataset: Path, embodiment: Embodiment) -> Examined:
         if embodiment.environment is None:  # the MJCF's own: a margin that the embodiment adds is no limit of the robot
             limits = simulation.model.actuator_ctrlrange[[simulation.model.actuator(n).id for n in log.actuators]]
     log, faults = examine(log, low_J, high_J, limits, embodiment.interface)
-    say_faults(faults)
+    refuse(faults)
     return Examined(log, tuple(faults))
 
 
@@ -60,7 +60,7 @@ def _read(dataset: Path, simulation: Simulation) -> Log:
     """Commands, positions and velocities of the episodes of a LeRobot dataset."""
     actuators, proprio, embodiment = simulation.command.names, simulation.proprio_names, simulation.embodiment
     source = LeRobotDataset(dataset)
-    for key, wanted in ((STATE, proprio), (ACTION, actuators)):
+    for key, wanted in ((ACTION, actuators), (STATE, proprio)):
         if key not in source.info.features:
             raise UserError(f"{dataset} has no feature {key!r}", f"It has: {', '.join(source.info.features)}")
         size = int(np.prod(source.info.features[key].shape))

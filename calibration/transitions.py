@@ -129,7 +129,9 @@ def blind_faults(transitions: Transitions, camera: str) -> list[Fault]:
     if not blind:
         return []
     first = ", ".join(map(str, blind[:4])) + (", …" if len(blind) > 4 else "")
-    detail = f"its pictures never change while the robot moves, in {len(blind)} of {count} episodes ({first})"
+    detail = (
+        f"the pictures of {camera!r} never change while the robot moves, in {len(blind)} of {count} episodes ({first})"
+    )
     remedy = "Check the camera and its cable; what these episodes show is not fitted"
     return [Fault("unplugged camera", camera, detail, remedy, fatal=len(blind) == count)]
 

@@ -18,7 +18,7 @@ from calibration.choice import choose
 from calibration.head_fit import HeadFitConfig, fit_head
 from calibration.learning_curve import learn
 from calibration.live import TwinConfig, record_twin
-from calibration.log_faults import examine_log, say_faults
+from calibration.log_faults import Examined, examine_log, say_faults
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import fit_posterior
 from calibration.prediction import Prediction, predict_held_out
@@ -104,8 +104,9 @@ def calibrate(config: CalibrateConfig) -> Path:
         raise UserError("calibrate: 'data' is missing", "Give data=LOG of the robot, or source=twin to record the twin")
     else:
         data = Path(config.data)
-    known, pretrained = _know(config, data), model_run(config.model)
-    inputs = {"model": pretrained, "data": data} | known.measured.runs | model_inputs(config.embodiment)
+    pretrained, board = model_run(config.model), config.body.board_data
+    inputs = {"model": pretrained, "data": data} | model_inputs(config.embodiment)
+    inputs |= {"board": Path(board)} if board is not None else {}
     with open_run(Path(config.out), "calibrate", config.name, config, inputs) as run:
         if run.complete:
             console.say(f"calibrate: already done with the same inputs: {run.path}")
@@ -120,77 +121,80 @@ def calibrate(config: CalibrateConfig) -> Path:
                 f"warning: {config.embodiment.name} steps {config.embodiment.step_s:g} s, "
                 f"the world model {described.step_s:g} s; change frame_skip"
             )
-        transitions, known = _read(config, known, model.config.encoder.size)
+        known = _read(config, data, model.config.encoder.size)
+        measured = measure_body(config.embodiment, data, known.examined, config.body, Path(config.out), config.seed)
+        for name, path in measured.runs.items():
+            run.add_input(name, path)
+        table, lens = _geometry(measured, config.adapter.kind)
         head = config.head.size if config.head.steps else None
-        body = CalibrationFile(known.embodiment, known.command, known.names, config.adapter, known.table, head)
-        ground = Ground(model, described, config.pretrained, transitions, body, known.lens, config.fit, config.seed)
-        return _fit_and_save(run, config, ground, known)
+        body = CalibrationFile(known.embodiment, known.command, known.names, config.adapter, table, head)
+        ground = Ground(model, described, config.pretrained, known.transitions, body, lens, config.fit, config.seed)
+        return _fit_and_save(run, config, ground, known, measured)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known before the fit.
+    """What the log says before anything is fitted.
 
     Attributes:
         embodiment: the body, with the delay that the log tells.
-        dataset: the log.
         command, names, units: of its commands, of proprio, and of the positions in it.
-        measured: its MuJoCo model and camera.
-        table, lens: its kinematics (None: not asked for, or not to be had) and the focal length, by those.
-        faults: of the log.
-        clocks: of the log; None where they were not measured.
+        examined: the log as arrays.
+        transitions: the log as transitions, the delay taken out.
+        faults: all that is wrong with it.
+        clocks: None where they were not measured.
     """
 
     embodiment: Embodiment
-    dataset: Path
     command: CommandSpace
     names: tuple[str, ...]
     units: tuple[str, ...]
-    measured: BodyModel
-    table: Kinematics | None
-    lens: float
+    examined: Examined
+    transitions: Transitions
     faults: tuple[Fault, ...]
-    clocks: LogTiming | None = None
+    clocks: LogTiming | None
 
 
-def _know(config: CalibrateConfig, data: Path) -> _Known:
-    """Examine the log, identify the body, place its camera."""
-    dataset, embodiment = dataset_folder(data), config.embodiment
+def _read(config: CalibrateConfig, data: Path, size: int) -> _Known:
+    """Examine the log, measure its clocks, cut it into transitions; what cannot be calibrated from is refused."""
+    dataset, embodiment, clocks = dataset_folder(data), config.embodiment, None
     with load(embodiment) as simulation:
         command, names, units = simulation.command, simulation.proprio_names, simulation.position_units
+    read = partial(
+        load_transitions, dataset, command=command, proprio_names=names, size=size, limit=config.transitions,
+        cache=Path(config.cache),
+    )  # fmt: skip
     examined = examine_log(dataset, embodiment)
-    refuse(examined.faults)
-    measured = measure_body(embodiment, data, examined, config.body, Path(config.out), config.seed)
+    asis = read(replace(embodiment, delay_s=0.0))
+    blind = blind_faults(asis, embodiment.camera.name)
+    refuse(blind)
+    faults = (*examined.faults, *blind)
+    say_faults(faults)
+    if config.timing:
+        clocks = log_timing.measure(dataset, command, asis.frames_FYXC)
+        embodiment = log_timing.apply(clocks, embodiment)
+    transitions = asis if embodiment.delay_s == 0 else read(embodiment)
+    return _Known(embodiment, command, names, units, examined, transitions, faults, clocks)
+
+
+def _geometry(measured: BodyModel, kind: str) -> tuple[Kinematics | None, float]:
+    """What a kinematic adapter needs to know of the body (None: not asked for, or not to be had), and the focal length.
+
+    Both by the model as it was identified and the camera as it was placed.
+    """
     with load(measured.embodiment) as simulation:
-        lens, table = focal(simulation.model, simulation.camera), None
+        lens = focal(simulation.model, simulation.camera)
         try:
-            table = None if config.adapter.kind == "learned" else kinematics.of_body(simulation, measured.bias)
+            return None if kind == "learned" else kinematics.of_body(simulation, measured.bias), lens
         except UserError as error:
-            if config.adapter.kind == "kinematic":
+            if kind == "kinematic":
                 raise
             console.say(f"{error.problem}: the adapter is learned")
-    return _Known(embodiment, dataset, command, names, units, measured, table, lens, examined.faults)
+            return None, lens
 
 
-def _read(config: CalibrateConfig, known: _Known, size: int) -> tuple[Transitions, _Known]:
-    """The log as transitions, its delay taken out where it tells one surely; a log without pictures is refused."""
-    read = partial(
-        load_transitions, known.dataset, command=known.command, proprio_names=known.names, size=size,
-        limit=config.transitions, cache=Path(config.cache),
-    )  # fmt: skip
-    if config.timing:
-        asis = read(replace(known.embodiment, delay_s=0.0))
-        clocks = log_timing.measure(known.dataset, known.command, asis.frames_FYXC)
-        known = replace(known, clocks=clocks, embodiment=log_timing.apply(clocks, known.embodiment))
-    transitions = read(known.embodiment)
-    blind = blind_faults(transitions, known.embodiment.camera.name)
-    say_faults(blind)
-    refuse(blind)
-    return transitions, replace(known, faults=(*known.faults, *blind))
-
-
-def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Known) -> Path:
-    transitions, measured, units = ground.transitions, known.measured, known.units
+def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Known, measured: BodyModel) -> Path:
+    transitions, units = ground.transitions, known.units
     episodes = np.setdiff1d(transitions.episodes(ground.window), blind_episodes(transitions))
     if len(episodes) < 2:
         raise UserError(

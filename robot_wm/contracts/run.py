@@ -90,6 +90,10 @@ class Run:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
+    def add_input(self, name: str, path: Path) -> None:
+        """Note a run that was made on the way, from the inputs that this one is known by."""
+        self.inputs[name] = Artifact(str(path), files.fingerprint(path))
+
     def finish(
         self,
         outputs: list[str],

@@ -92,6 +92,17 @@ def test_the_hand_is_where_the_camera_sees_it(name: str, bodies: dict[str, Simul
         assert hand.numpy() == pytest.approx(simulation.to_camera(simulation.end_effector()), abs=1e-4)
 
 
+def test_encoders_that_read_too_much_are_allowed_for(tmp_path) -> None:
+    """What was identified as an encoder's bias is no motion of the arm."""
+    bias = {"shoulder": 0.05, "elbow": -0.08}
+    with robots.load(planar_arm(tmp_path)) as simulation:
+        proprio = torch.from_numpy(simulation.proprio())[None]
+        shifted = proprio + torch.tensor([[*bias.values(), 0.0, 0.0]])
+        right = ForwardKinematics(tables.of_body(simulation))(proprio)
+        assert torch.allclose(ForwardKinematics(tables.of_body(simulation, bias))(shifted), right, atol=1e-6)
+        assert not torch.allclose(ForwardKinematics(tables.of_body(simulation))(shifted), right, atol=1e-3)
+
+
 def _is_mujocos(
     model: mujoco.MjModel, data: mujoco.MjData, table: Kinematics, joints: list[int], rng: np.random.Generator
 ) -> None:

@@ -125,7 +125,7 @@ def test_what_can_be_lived_with_is_named_on_the_terminal_and_in_the_report(
         "dropped samples: about 6 samples in 1 gaps",
         "saturated commands (shoulder)",
         "a joint that never moves (elbow): its range in the log is 0 although its command spans",
-        "unplugged camera (above): its pictures never change while the robot moves, in 1 of 5 episodes",
+        "unplugged camera (above): the pictures of 'above' never change while the robot moves, in 1 of 5 episodes",
     ):
         assert words in " ".join(said.split()), words
         assert any(words in line for line in told), words

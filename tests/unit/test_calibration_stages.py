@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from calibration.board import Board
+from calibration.body_model import BodyModelConfig, measure_body
 from calibration.excitation import ExcitationConfig
+from calibration.log_faults import examine_log
 from calibration.stages.board import BoardConfig, print_board
 from calibration.stages.camera import CameraConfig, calibrate_camera
 from calibration.stages.excite import ExciteConfig, excite
@@ -21,7 +23,8 @@ from robot_wm.contracts.embodiment import Camera, Embodiment, Mjcf, Safety, Serv
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
 from robot_wm.data.lerobot_writer import LeRobotWriter
-from sims import models
+from sims import models, robots
+from sims.render import world_to_camera
 from tests.swinging_arm import JOINTS, MJCF, chosen, record
 
 WRIST = """
@@ -130,6 +133,15 @@ def test_camera_is_placed_from_a_log_of_the_board_on_the_hand(tmp_path: Path) ->
     np.testing.assert_allclose(placed.camera("front").pos, T_world_cam[:3, 3], atol=2e-3)
     assert read_run(run, "camera").metrics["error_px"] < 0.4
     assert (run / "overlay.png").stat().st_size > 10_000
+
+    config = BodyModelConfig(identify=False, board_data=str(log))
+    measured = measure_body(wrist, log, examine_log(log, wrist), config, tmp_path / "runs", 0)
+    assert measured.runs == {"camera": run} and measured.camera is not None and measured.camera.error_px < 0.4
+    with robots.load(measured.embodiment) as simulation:
+        found = world_to_camera(simulation.model, simulation.data, simulation.camera)
+    np.testing.assert_allclose(found, np.linalg.inv(T_world_cam), atol=5e-3)
+    (tmp_path / "beside").mkdir()
+    assert measured.copy_to(tmp_path / "beside") == ["camera.json", "camera.xml", "overlay.png"]
 
 
 BARE = """
