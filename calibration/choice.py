@@ -13,7 +13,7 @@ from calibration.prediction import predict_held_out
 from robot_wm import console
 from robot_wm.page.page import duration
 
-_TRIAL = 5  # a fit that only chooses has a fifth of the steps
+_TRIAL = 8  # a fit that only chooses has an eighth of the steps
 
 
 def choose(
