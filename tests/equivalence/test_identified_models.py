@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mujoco import sysid
 
-from calibration.open_loop import OpenLoop, lean
+from calibration.lean import lean
+from calibration.open_loop import OpenLoop
 from calibration.parameters import KINDS, Parameter, mend, parameter, to_sysid, write
 from tests.swinging_arm import JOINTS, chosen, record, spec
 
