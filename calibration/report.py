@@ -1,6 +1,7 @@
 """One page about a calibration, in the words of whoever has to decide what to do with the robot next."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -70,10 +71,10 @@ def write_report(
     return REPORT
 
 
-def _body(folder: Path, summary: Summary) -> dict[str, object]:
+def _body(folder: Path, summary: Summary) -> dict[str, Any]:
     """What the page says of the MuJoCo model and the camera."""
     model, camera = summary.model, summary.camera
-    said: dict[str, object] = {"model": model, "camera": None}
+    said: dict[str, Any] = {"model": model, "camera": None}
     if model is not None:
         errors = f"{1e3 * model.error_before:.3g} and {1e3 * model.error_after:.3g} mrad (or mm)"
         said |= {"model_error": errors, "tracking": tracking(model, summary.position_units)}
