@@ -39,7 +39,7 @@ def summary(timing: LogTiming | None, with_curve: bool = True) -> Summary:
     curve = _curve(num, squares, 200, 0) if with_curve else None
     errors = {"learned": 0.0187, "kinematic": 0.0172}
     units, told = ("m", "m", "m"), ("gripper_x_position", "gripper_z_velocity")
-    return Summary(500, 18, 2, units, told, "kinematic", errors, timing, curve, Certainty(0.88, 0.84, 0.31, 0.2, 220))
+    return Summary(500, 18, 2, units, told, "kinematic", errors, timing, curve, Certainty(0.88, 0.84, 0.32, 0.2, 220))
 
 
 TOLD = LogTiming(Clock(25.0, 4e-4, 3, 0.08), Delay(0.081, 0.004, 0.97), Delay(0.021, 0.001, 0.95), ())
