@@ -4,6 +4,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import mujoco
+import numpy as np
+
 from calibration import mjcf
 from calibration.board import Board
 from calibration.camera_placement import MODEL as PLACED
@@ -126,8 +129,9 @@ def measure_body(
         try:
             asked = IdentifyConfig(embodiment, str(data), fit=_FIT, most_s=config.most_s, out=str(out), seed=seed)
             runs["identified"] = identify_body(asked, examined)
-        except UserError as error:
-            notes.append(f"the MuJoCo model is as it was: {error.problem}")
+        except (UserError, np.linalg.LinAlgError, mujoco.FatalError) as error:
+            why = error.problem if isinstance(error, UserError) else f"its simulation came to no result ({error})"
+            notes.append(f"the MuJoCo model is as it was: {why}")
         else:
             model = _model(files.read_json(runs["identified"] / mjcf.PATCH), examined.log.joints)
             known = replace(known, mjcf=Mjcf(str(runs["identified"] / mjcf.MODEL)))

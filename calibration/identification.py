@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mujoco
 import numpy as np
 
 from calibration import mjcf
@@ -67,6 +68,7 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         log, faults = examined
         if config.most_s:
             log = log.rows(slice(0, max(10, round(config.most_s * config.embodiment.control_rate_hz))))
+        _refuse_floating(model, log.joints)
         chosen = mjcf.choose(model, log, config.embodiment.identifiable)
         console.say(f"identify: {len(chosen)} parameters, {len(log.time_s)} samples")
         found = identify(spec, log, chosen, config.fit, config.seed, console.say)
@@ -82,6 +84,16 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         outputs = mjcf.save(run.path, spec, found, faults)
         run.finish(outputs, metrics=found.rmse, gates=gates, embodiment_sha256=config.embodiment.digest())
         return run.path
+
+
+def _refuse_floating(model: mujoco.MjModel, joints: tuple[str, ...]) -> None:
+    free = model.jnt_dofadr[model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]
+    moved = [int(model.dof_treeid[model.joint(name).dofadr[0]]) for name in joints]
+    if set(model.dof_treeid[free].tolist()) & set(moved):
+        raise UserError(
+            "its base floats, and the log does not say where it is",
+            "Hang the robot up, or put it on a stand, and give mjcf.fixed_base: true",
+        )
 
 
 def _show(found: Identified) -> None:
