@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibration.adapter_fit import Calibrated, Windows
+from calibration.adapter_fit import Calibrated, Windows, one_thread
 from robot_wm.evaluation.reliability import auroc
 from robot_wm.models.posterior import Posterior
 
@@ -45,6 +45,7 @@ class _Steps(NamedTuple):
     episode: Tensor
 
 
+@one_thread()
 @torch.no_grad()
 def fit_posterior(calibrated: Calibrated, seen: Windows, unseen: Windows, latents: Tensor) -> Certainty:
     """Give the body its posterior; `seen` are the windows of the fit, `unseen` settle scale and power."""
