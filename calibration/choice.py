@@ -35,17 +35,20 @@ def choose(
     """
     unseen, kinds = make_windows(ground.transitions, ground.window, held_out), _kinds(ground, asked)
     errors: dict[Kind, float] = {}
-    steps, took_s = max(1, ground.fit.steps // _TRIAL), 0.0
+    steps, took_s, frozen = max(1, ground.fit.steps // _TRIAL), dict[Kind, float](), ground.fit.encoder_steps == 0
+    if frozen:
+        _ = ground.latents  # the frames are encoded once, which is no part of a step's time
     for kind in kinds if len(kinds) > 1 else ():
         began = time.monotonic()
         tried = fit_candidate(ground, kind, used, log, steps, unseen)
         errors[kind] = float(predict_held_out(tried.calibrated, unseen, 1, tried.latents).error_K.mean())
-        took_s = max(took_s, time.monotonic() - began)
+        took_s[kind] = time.monotonic() - began
     best = min(errors, key=lambda kind: errors[kind]) if errors else kinds[0]
     if errors:
         found = ", ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
         console.say(f"adapter: {best} (held-out error after a short fit: {found})")
-        console.say(f"calibrate: about {duration((ground.fit.steps + later) * took_s / steps)} left")
+        if frozen:
+            console.say(f"calibrate: about {duration((ground.fit.steps + later) * took_s[best] / steps)} left")
     chosen = fit_candidate(ground, best, used, log, unseen=unseen)
     if not errors:
         errors[best] = float(predict_held_out(chosen.calibrated, unseen, 1, chosen.latents).error_K.mean())
