@@ -7,10 +7,13 @@ import mujoco
 import numpy as np
 
 from calibration import mjcf
+from calibration.delay import command_delay
 from calibration.log_faults import Examined, examine_log, say_faults
+from calibration.parameters import DELAY, Parameter
+from calibration.signals import Array, Log
 from calibration.sysid import FitConfig, Identified, identify
 from robot_wm import console
-from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.embodiment import Embodiment, Interface
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder, open_run
 from sims import models, robots
@@ -71,7 +74,8 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         _refuse_floating(model, log.joints)
         chosen = mjcf.choose(model, log, config.embodiment.identifiable)
         console.say(f"identify: {len(chosen)} parameters, {len(log.time_s)} samples")
-        found = identify(spec, log, chosen, config.fit, config.seed, console.say)
+        guess = _late(log, chosen, config.embodiment.interface)
+        found = identify(spec, log, chosen, config.fit, config.seed, console.say, guess)
         _show(found)
         worst = 1.1 * found.rmse.get("held_out_before", np.inf) + _AS_GOOD_RAD
         gates = {"no_worse_than_the_mjcf": bool(found.rmse.get("held_out", 0.0) <= worst)}
@@ -84,6 +88,25 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         outputs = mjcf.save(run.path, spec, found, faults)
         run.finish(outputs, metrics=found.rmse, gates=gates, embodiment_sha256=config.embodiment.digest())
         return run.path
+
+
+def _late(log: Log, chosen: list[Parameter], interface: Interface) -> Array | None:
+    """The MJCF's values with the delay that the log tells without them: from no delay, the search may take armature
+    for it."""
+    delays = [i for i, p in enumerate(chosen) if p.kind == DELAY]
+    paired = interface in ("joint_position", "joint_velocity") and log.command_NU.shape == log.position_NJ.shape
+    if not delays or not paired or log.velocity_NJ is None:
+        return None
+    try:
+        found, _ = command_delay(
+            log.time_s, log.episodes, log.command_NU, log.position_NJ, log.velocity_NJ, interface == "joint_position"
+        )
+    except UserError:
+        return None
+    values = np.array([p.nominal for p in chosen])
+    for i in delays:
+        values[i] = np.clip(found.seconds, chosen[i].low + 1e-3, chosen[i].high)
+    return values
 
 
 def _refuse_floating(model: mujoco.MjModel, joints: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ from robot_wm.contracts.errors import UserError
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _CHUNK_BYTES = 96 << 20  # of states held at once
-_BEFORE_S = 1e3  # the first command is taken to have been held before the log began
+_BEFORE_S = 1e3  # the first command is taken to have been held before the log began; of a rate, none
 _REST_S = 0.5
 
 
@@ -76,6 +76,8 @@ class OpenLoop:
         self._joints = np.array([_find(self.full, "joint", name) for name in log.joints])
         self._actuators = np.array([_find(self.full, "actuator", name) for name in log.actuators])
         self._qpos, self._qvel = self.full.jnt_qposadr[self._joints], self.full.jnt_dofadr[self._joints]
+        _, stiffness, damping = self.full.actuator_biasprm[self._actuators, :3].T
+        self._rates = (stiffness == 0) & (damping != 0)  # velocity servos
         first, last, _ = rows.indices(len(log.time_s))
         self._segments = [
             self._segment(stretch, int(a), int(b))
@@ -154,7 +156,8 @@ class OpenLoop:
         time_s, start_s = self.log.time_s[first:last], self.log.time_s[first]
         knots = self.log.time_s[known]
         knots = np.concatenate([[knots[0] - _BEFORE_S], knots, [knots[-1] + _BEFORE_S]])
-        command = np.vstack([self.log.command_NU[known][:1], self.log.command_NU[known]])
+        before = np.where(self._rates, 0.0, self.log.command_NU[known][:1])
+        command = np.vstack([before, self.log.command_NU[known]])
         limited = self.full.actuator_ctrllimited[self._actuators].astype(bool)
         low, high = self.full.actuator_ctrlrange[self._actuators].T
         command = np.where(limited, np.clip(command, low, high), command)

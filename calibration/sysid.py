@@ -164,8 +164,11 @@ def identify(
     config: FitConfig | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
+    guess: Array | None = None,
 ) -> Identified:
     """Fit the parameters to the first part of a log and judge them on the rest.
+
+    `guess` is one more starting point, tried after the MJCF's values.
 
     Raises:
         UserError: no parameters, or a log and MJCF that do not belong together.
@@ -178,11 +181,11 @@ def identify(
     cut = int(config.fit_share * len(log.time_s))
     fitted, longest = slice(0, cut), config.segment_s or np.inf
     problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest), config)
-    found, starts, outliers = _search(problem, parameters, config, seed, say)
+    found, starts, outliers = _search(problem, _starts(parameters, config.starts, seed, guess), config, say)
     if not problem.loop.uses_contact_rightly(found[0]):
         say("contacts occur at the identified values: fitting again with contacts simulated")
         problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest, contact=True), config)
-        found, starts, outliers = _search(problem, parameters, config, seed, say)
+        found, starts, outliers = _search(problem, _starts(parameters, config.starts, seed, guess), config, say)
     values, jacobian = found
     error = problem.error(values) / problem.sigma_J
     estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MJ)
@@ -203,16 +206,17 @@ def identify(
 
 
 def _search(
-    problem: _Problem, parameters: Sequence[Parameter], config: FitConfig, seed: int, say: Callable[[str], None]
+    problem: _Problem, starts: Sequence[Array], config: FitConfig, say: Callable[[str], None]
 ) -> tuple[tuple[Array, Array], list[tuple[float, Array]], float]:
     """Best values with their Jacobian, where every start ended, and the share of outliers."""
     ends: list[tuple[float, Array]] = []
+    parameters = problem.loop.parameters
     jacobian = np.zeros((0, len(parameters)))
-    for i, start in enumerate(_starts(parameters, config.starts, seed)):
+    for i, start in enumerate(starts):
         values, jacobian, objective = _descend(problem, parameters, start, config, quick=config.robust)
         ends.append((objective, values))
         deviations = np.sqrt(2 * objective / max(int(problem.use_MJ.sum()), 1))
-        say(f"start {i + 1} of at most {config.starts}: {deviations:.2f} times the measurement noise is left")
+        say(f"start {i + 1} of at most {len(starts)}: {deviations:.2f} times the measurement noise is left")
         if deviations < _EXPLAINED:
             break
     outliers = 0.0
@@ -223,13 +227,13 @@ def _search(
     return (best, jacobian), ends, outliers
 
 
-def _starts(parameters: Sequence[Parameter], count: int, seed: int) -> list[Array]:
-    """The MJCF's values first, then a scrambled Sobol set over the bounds, geometric where they are positive."""
+def _starts(parameters: Sequence[Parameter], count: int, seed: int, guess: Array | None) -> list[Array]:
+    """The MJCF's values, the guess, then a scrambled Sobol set over the bounds, geometric where they are positive."""
     low, high = np.array([p.low for p in parameters]), np.array([p.high for p in parameters])
-    starts = [np.array([p.nominal for p in parameters])]
-    if count > 1:
+    starts = [np.array([p.nominal for p in parameters]), *([] if guess is None else [guess])]
+    if count > len(starts):
         power = int(np.ceil(np.log2(count)))
-        for share in qmc.Sobol(len(parameters), seed=seed).random_base2(power)[: count - 1]:
+        for share in qmc.Sobol(len(parameters), seed=seed).random_base2(power)[: count - len(starts)]:
             share = 0.1 + 0.8 * share
             straight = low + share * (high - low)
             with np.errstate(divide="ignore", invalid="ignore"):
