@@ -11,6 +11,7 @@ from deploy.export.graphs import OPSET, export_graph
 from deploy.export.metadata import Joints, attach, metadata
 from deploy.export.parity import MOST_TIPPED, Recorded, measure
 from deploy.runtime.graph import encode_signature, head_signature, plan_signature
+from robot_wm import console
 from robot_wm.contracts import config, files
 from robot_wm.contracts.bundle import (
     ENCODE_FILE,
@@ -64,11 +65,12 @@ def export_bundle(
     building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         building.chmod(0o755)
-        export_graph(encoder, encode_signature(spec), building / ENCODE_FILE)
-        with traced_slope(planner):
-            export_graph(planner, plan_signature(spec), building / PLAN_FILE)
+        graphs = [(encoder, encode_signature(spec), ENCODE_FILE), (planner, plan_signature(spec), PLAN_FILE)]
         if controllable.one_shot is not None:
-            export_graph(controllable.one_shot.eval(), head_signature(spec), building / HEAD_FILE)
+            graphs.append((controllable.one_shot.eval(), head_signature(spec), HEAD_FILE))
+        with traced_slope(planner):
+            for module, signature, name in console.track(graphs, "export (graphs)"):
+                export_graph(module, signature, building / name)
         if dynamic_batch:
             with traced_slope(planner):
                 export_batch(encoder, planner, spec, building)

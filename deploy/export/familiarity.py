@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.familiar import Familiar
 from robot_wm.contracts.run import dataset_folder
@@ -105,7 +106,7 @@ def _latents(controllable: Controllable, dataset: LeRobotDataset, stride: int) -
     """Latents of images from all over the log, (N, D)."""
     camera = controllable.embodiment.camera
     found = []
-    for episode in range(dataset.num_episodes):
+    for episode in console.track(range(dataset.num_episodes), "export (look at the log)"):
         rows = np.arange(0, dataset.episode_length(episode), stride)
         frames = dataset.frames_at(episode, rows, camera.name, (camera.height, camera.width))
         for start in range(0, len(frames), _BATCH):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deploy.runtime.graph import CPU, Graph, encode_signature, head_signature, plan_signature
+from robot_wm import console
 from robot_wm.contracts.bundle import ENCODE_FILE, HEAD_FILE, PLAN_FILE, TIPPED, ControllerSpec
 from robot_wm.contracts.errors import UserError
 
@@ -75,7 +76,8 @@ def measure(
         latents.append(expected["latent"])
         worst["latent"] = max(worst["latent"], found["latent"])
     tipped = 0
-    for cold in _plan_inputs(torch.cat(latents), recorded, spec, seed):
+    problems = _plan_inputs(torch.cat(latents), recorded, spec, seed)
+    for cold in console.track(problems, "export (compare with PyTorch)", len(latents)):
         if one_shot is not None and head is not None:
             _, found = _compare(one_shot, head, {name: cold[name] for name in head.inputs})
             worst |= {f"head_{name}": max(worst.get(f"head_{name}", 0.0), value) for name, value in found.items()}

@@ -6,6 +6,7 @@ import numpy as np
 
 from deploy.view import timeline
 from deploy.view.timeline import Episode, Film, Track
+from robot_wm import console
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.lerobot import LeRobotDataset
 
@@ -32,7 +33,9 @@ def write(path: Path, folder: Path, most: int) -> Path:
         "What is wrong with a dataset, if anything, is told by robot-wm inspect.",
     ]
     name = folder.name if folder.name != "dataset" else folder.resolve().parent.name
-    return timeline.write(path, "A dataset", name, beside, [_episode(dataset, int(e)) for e in chosen])
+    return timeline.write(
+        path, "A dataset", name, beside, [_episode(dataset, int(e)) for e in console.track(chosen, "view")]
+    )
 
 
 def _episode(dataset: LeRobotDataset, number: int) -> Episode:

@@ -16,7 +16,7 @@ from deploy.runtime.recorder import FlightEpisode, read_episodes, read_goal
 from deploy.runtime.safety import INTERVENTIONS
 from deploy.view import timeline
 from deploy.view.timeline import Curve, Episode, Film, Track
-from robot_wm import api
+from robot_wm import api, console
 from robot_wm.contracts import files
 from robot_wm.contracts.bundle import ControllerSpec, read_bundle
 from robot_wm.contracts.errors import UserError
@@ -51,7 +51,8 @@ def write(path: Path, target: Path, most: int) -> Path:
     if not flown:
         raise UserError(f"{folder} holds no episode", "Give a run of robot-wm run that got as far as one")
     behind = _behind(target)
-    episodes = [_episode(number, episode, behind) for number, episode in enumerate(flown[:most])]
+    shown = console.track(flown[:most], "view")
+    episodes = [_episode(number, episode, behind) for number, episode in enumerate(shown)]
     reached = [e.outcome["success"] for e in flown if e.outcome and "success" in e.outcome]
     sentences = [f"{len(flown)} episodes, {len(episodes)} of them shown."]
     if reached:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deploy.report import sections
 from deploy.report.media import Picture, picture
 from deploy.view import page
-from robot_wm import api
+from robot_wm import api, console
 from robot_wm.contracts.dataset import HAND, OBJECT, STATE
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.grid import Grid
@@ -89,7 +89,7 @@ def _clips(model: api.PretrainedModel, dataset: LeRobotDataset) -> list[Clip]:
             "Give a dataset of longer episodes",
         )
     found = []
-    for episode in _spread(long_enough, _EPISODES):
+    for episode in console.track(_spread(long_enough, _EPISODES), "view"):
         rows = grid.rows(dataset.episode_length(episode))[:_STEPS]
         frames = dataset.frames_at(episode, rows, size=(_TILE, _TILE))
         z_TD = model.encode(frames)
