@@ -55,7 +55,7 @@ def write_report(
         advice=_advice(found, pictures, summary, embodiment),
         summary=summary,
         steps=[(f"{step_s * (k + 1):.2g} s", *map(shown, errors)) for k, errors in enumerate(ahead)],
-        told=[_plain(name) for name in summary.told_by_commands],
+        told=_grouped(summary.told_by_commands),
         prediction=prediction_error(
             found.error_K, found.copy_K, step_s, quantity, pictures.error_K if summary.told_by_commands else None
         ),
@@ -89,7 +89,8 @@ def _headline(found: Prediction, step_s: float, quantity: Quantity) -> str:
     error, copied = (quantity.per_si * float(e[-1]) for e in (found.error_K, found.copy_K))
     unit = quantity.unit
     return (
-        f"{last:.1f} s ahead the {quantity.what} is predicted to {error:.2g} {unit}, of {copied:.2g} {unit} of motion"
+        f"{last:.1f} s ahead the prediction of the {quantity.what} is {error:.2g} {unit} off, "
+        f"of {copied:.2g} {unit} of motion"
     )
 
 
@@ -103,10 +104,11 @@ def _adapters(summary: Summary, quantity: Quantity) -> str:
     return f"{kept} (mean held-out error{' after short fits' * (len(summary.error_by_adapter) > 1)}: {tried})."
 
 
-def _plain(name: str) -> str:
-    """`elbow_velocity` as people say it."""
-    joint, _, kind = name.rpartition("_")
-    return f"{kind} of {joint}" if joint else name
+def _grouped(names: tuple[str, ...]) -> str:
+    """`shoulder_position, elbow_position, elbow_velocity` as people say it."""
+    kinds = dict.fromkeys(name.rpartition("_")[2] for name in names)
+    joints = {kind: [n.removesuffix(f"_{kind}") for n in names if n.endswith(f"_{kind}")] for kind in kinds}
+    return " and the ".join(f"{kind} of {', '.join(joints[kind])}" for kind in kinds)
 
 
 def _advice(found: Prediction, pictures: Prediction, summary: Summary, embodiment: Embodiment) -> list[str]:

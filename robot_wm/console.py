@@ -81,7 +81,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     say(title)
     shown = Table()
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(Text(column), overflow="fold")  # as text, or a unit in brackets is taken for markup
     for row in rows:
         shown.add_row(*(Text(str(value)) for value in row))
     _console.print(shown)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.contracts.dataset import HAND, OBJECT
+from robot_wm.contracts.dataset import HAND, OBJECT, STATE
 from robot_wm.data.lerobot import LeRobotDataset
 from sims.behaviours import workspace
 from sims.simulation import Simulation
 
 _MOVED_M = 0.002  # an object that moves further within a model step is in motion
 _CELLS = 6  # along the workspace's longest side
+_STILL = {"rad": 0.03, "m": 0.003}  # a joint that is commanded and moves less is blocked
 _SAMPLES, _LEAST = 6000, 6  # places that tell where the hand can go; as many make a cell part of the workspace
 
 
@@ -72,6 +73,18 @@ def of_log(path: Path, simulation: Simulation) -> Coverage | None:
     episodes = [log.columns(episode, keys) for episode in range(log.num_episodes)]
     hands, things = ([columns[key] for columns in episodes if key in columns] for key in (HAND, OBJECT))
     return measure(hands, things, places(simulation), simulation.command.frame_skip)
+
+
+def still(path: Path, simulation: Simulation) -> dict[str, float]:
+    """Joints that hardly move in any episode of a body's log, and how far they moved at most [rad or m]."""
+    log, num = LeRobotDataset(path), simulation.command.dim
+    if len(simulation.position_units) != num:
+        return {}
+    spans = [np.ptp(log.columns(episode, [STATE])[STATE][:, :num], axis=0) for episode in range(log.num_episodes)]
+    most = np.max(spans, axis=0)
+    least = np.array([_STILL[unit] for unit in simulation.position_units])
+    names = simulation.proprio_names[:num]
+    return {names[i].removesuffix("_position"): float(most[i]) for i in np.flatnonzero(most < least)}
 
 
 def places(simulation: Simulation) -> NDArray[np.float64]:

@@ -200,7 +200,7 @@ def _finish(opened: Run, config: RunConfig, bundle: Bundle, episodes: list[Fligh
     latencies_s = np.concatenate([e.rows_L["latency_s"] for e in episodes])
     latencies = latency_percentiles_ms(latencies_s[np.isfinite(latencies_s)])
     metrics: dict[str, Any] = {"episodes": len(outcomes), **latencies}
-    rows = [(name, f"{value:.1f}") for name, value in latencies.items()]
+    rows = [(f"decision, {name.removesuffix('_ms')} [ms]", f"{value:.1f}") for name, value in latencies.items()]
     if all("success" in o for o in outcomes):
         metrics["successes"] = sum(o["success"] for o in outcomes)
         metrics["distances_m"] = [o["distance_m"] for o in outcomes]

@@ -124,7 +124,14 @@ class Recorder:
 
     def coverage(self, path: Path) -> dict[str, float]:
         """What a body's log shows of what matters, said and as metrics."""
-        found = coverage.of_log(path, self._source.simulation) if isinstance(self._source, BodyLog) else None
+        if not isinstance(self._source, BodyLog):
+            return {}
+        for name, most in coverage.still(path, self._source.simulation).items():
+            console.say(
+                f"warning: {name} moves by {most:.2g} at most in the whole log. Is it blocked? "
+                "robot-wm robots says what stands inside what"
+            )
+        found = coverage.of_log(path, self._source.simulation)
         if found is None:
             return {}
         console.say(str(found))

@@ -11,7 +11,7 @@ from robot_wm import console
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.files import write_atomic
-from sims import catalog, drafting, menagerie, pictures, robots, scenes, soundness
+from sims import catalog, contacts, drafting, menagerie, pictures, robots, scenes, soundness
 
 _ARMS, _COLUMNS, _BODY_COLUMNS = 24, 6, 4
 _SHEETS = ("bodies", "arms")
@@ -93,6 +93,11 @@ def _detail(config: RobotsConfig, embodiment: Embodiment) -> Path:
             f"Commands: {command.interface} [{command.unit}]", ["name", "low", "high", "largest change"], rows
         )
         console.table("Joints", ["name", "kind", "low", "high", "driven"], _joints(model))
+        for one, other, depth_m in contacts.inside_each_other(simulation):
+            console.say(
+                f"warning: at home {one} and {other} stand {1e3 * depth_m:.0f} mm inside each other: a joint between "
+                "them may be stuck. Move one of their geoms, or take their contact out (<exclude>)"
+            )
         size = config.size
         path = Path(config.out) / f"{embodiment.name}.png"
         pictures.save(simulation.frame(size, size), path)

@@ -222,6 +222,7 @@ def test_site_builds_strictly_and_asks_for_nothing_from_elsewhere(tmp_path: Path
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"https?:", text), page
         assert not re.findall(r"<link[^>]*rel=\"(?:stylesheet|preconnect|icon)\"[^>]*href=\"https?:", text), page
+    assert "▸ run by the tests" in (site / "howto" / "camera.html").read_text(encoding="utf-8")
     api = (site / "python" / "api.html").read_text(encoding="utf-8")
     assert "load_pretrained" in api and "CalibratedModel" in api
 
@@ -233,6 +234,8 @@ def test_reference_names_every_key_with_type_and_meaning() -> None:
         _, kind = cli.load(stage)
         found = {entry.name: entry for entry in reference.entries(name, kind)}
         assert all(entry.kind and entry.meaning for entry in found.values()), name
+        measured = [entry for entry in found.values() if re.search(r"_(s|ms|hz|rad|m|px)$", entry.name)]
+        assert not [entry.name for entry in measured if not entry.unit], name
         page = reference.command(name)
         assert all(f"`{key}`" in page for key in found)
     pages = reference.pages()

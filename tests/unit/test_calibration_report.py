@@ -60,10 +60,11 @@ def test_page_is_whole_and_offline(page: str) -> None:
 def test_it_says_what_was_found(page: str) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
     for words in (
-        "0.8 s ahead the hand is predicted to 2.2 cm, of 18 cm of motion", "500 labelled transitions (1.7 minutes)",
+        "0.8 s ahead the prediction of the hand is 2.2 cm off, of 18 cm of motion",
+        "500 labelled transitions (1.7 minutes)",
         "knows the arm's kinematics", "Twice as much data would lower the error by about 29 %", "81.0 ms ± 4.0",
         "25 Hz", "3 lost", "errors were 1.6 times", "88 % did", "gripper_x",
-        "0.8 s 2.2 cm 3.3 cm 18 cm", "position of gripper_x, velocity of gripper_z", "from pictures",
+        "0.8 s 2.2 cm 3.3 cm 18 cm", "the position of gripper_x and the velocity of gripper_z", "from pictures",
     ):  # fmt: skip
         assert words in text.replace("&#39;", "'"), words
 

@@ -14,6 +14,7 @@ from robot_wm.contracts.config import from_mapping
 from robot_wm.contracts.embodiment import Camera, Embodiment, Mjcf, Safety, Servos, Site
 from robot_wm.contracts.errors import UserError
 from sims import catalog, drafting, menagerie, models, robots
+from sims.stages.record import RecordConfig, record
 from sims.viewpoints import in_view
 
 ARM = """
@@ -51,6 +52,31 @@ URDF = """
 </robot>
 """
 NAMED = sorted(catalog.named())
+
+
+STUCK = """
+<mujoco><compiler angle="radian"/><worldbody><camera name="above" pos="0 0 2"/>
+  <body name="pillar"><geom type="box" size="0.1 0.1 0.1"/>
+    <body name="table" pos="0 0 {height}"><joint name="yaw" axis="0 0 1" range="-1 1"/>
+      <geom type="cylinder" size="0.06 0.03"/><geom type="capsule" fromto="0 0 0.05 0.4 0 0.05" size="0.02"/>
+      <site name="tip" pos="0.4 0 0.05"/></body></body></worldbody>
+  <actuator><velocity name="yaw" joint="yaw" kv="1" ctrlrange="-1 1"/></actuator></mujoco>
+"""
+
+
+@pytest.mark.parametrize(("height", "stuck"), [(0.115, True), (0.14, False)])
+def test_a_turntable_that_reaches_into_its_pedestal_is_told_before_and_after_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], height: float, stuck: bool
+) -> None:
+    path = arm_file(tmp_path, STUCK.format(height=height), "turntable.xml")
+    assert cli.main(["robots", str(path), f"out={tmp_path}", "size=32"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("pillar and table stand 15 mm inside each other" in said) == stuck
+    body = catalog.find(str(path))
+    config = RecordConfig(out=str(tmp_path / "runs"), embodiment=body, transitions=24, workers=1)
+    record(config)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("warning: yaw moves by" in said) == stuck
 
 
 def arm_file(folder: Path, text: str = ARM, name: str = "arm.xml") -> Path:

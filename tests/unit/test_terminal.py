@@ -47,6 +47,12 @@ def test_quiet_shows_only_the_result(chatty: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_units_in_the_head_of_a_table_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("how far", ("joint", "off [cm]"), [("elbow [left]", "1.2")])
+    shown = capsys.readouterr().err
+    assert "off [cm]" in shown and "elbow [left]" in shown
+
+
 def test_json_is_one_object_also_when_refused(chatty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["board", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
