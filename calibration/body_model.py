@@ -95,7 +95,7 @@ class BodyModel:
         bias: by how much each joint's encoder reads too much [rad or m].
         model, camera: what was found; None where it was not.
         runs: the runs that found it.
-        notes: what was not done, and why.
+        notes: why the model was not identified, where that was tried in vain.
     """
 
     embodiment: Embodiment
@@ -131,7 +131,8 @@ def measure_body(
             runs["identified"] = identify_body(asked, examined)
         except (UserError, np.linalg.LinAlgError, mujoco.FatalError) as error:
             why = error.problem if isinstance(error, UserError) else f"its simulation came to no result ({error})"
-            notes.append(f"the MuJoCo model is as it was: {why}")
+            notes.append(why)
+            console.say(f"calibrate: the MuJoCo model is as it was: {why}")
         else:
             model = _model(files.read_json(runs["identified"] / mjcf.PATCH), examined.log.joints)
             known = replace(known, mjcf=Mjcf(str(runs["identified"] / mjcf.MODEL)))
@@ -143,8 +144,6 @@ def measure_body(
         camera = FoundCamera(*(found[k] for k in ("views", "placement_error_px", "interval_m", "interval_rad")))
         seen = replace(known.camera, position_m=None, target_m=None)
         known = replace(known, mjcf=Mjcf(str(runs["camera"] / PLACED)), camera=seen)
-    for note in notes:
-        console.say(f"calibrate: {note}")
     return BodyModel(known, bias, model, camera, runs, tuple(notes))
 
 

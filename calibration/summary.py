@@ -25,7 +25,7 @@ class Summary:
         certainty: whether the errors that the model expects are the ones that come.
         faults: of the log, each as a line.
         model, camera: what was identified and placed beside; None where it was not.
-        notes: what was left out, and why.
+        notes: why the model was not identified, where that was tried in vain.
     """
 
     transitions: int
