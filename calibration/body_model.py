@@ -21,7 +21,7 @@ from robot_wm.contracts.embodiment import Embodiment, Mjcf
 from robot_wm.contracts.errors import UserError
 
 _BIAS = "bias:"
-_FIT = FitConfig(starts=2)
+_FIT = FitConfig(starts=1, iterations=12)  # `identify` alone searches for longer
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BodyModelConfig:
     """
 
     identify: bool = True
-    most_s: float = 10.0
+    most_s: float = 8.0
     board_data: str | None = None
     board: Board = field(default_factory=Board)
 

@@ -64,7 +64,8 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         spec = models.read(config.embodiment.mjcf, config.embodiment.interface)
         if config.servo_stiffness:
             mjcf.servo(spec, config.servo_stiffness, config.servo_damping)
-        model = spec.copy().compile()
+        alone = _without_object(spec, config.embodiment)
+        model = alone.copy().compile()
         if examined is None:
             examined = examine_log(dataset_folder(Path(config.data)), config.embodiment)
             say_faults(examined.faults)
@@ -75,7 +76,7 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         chosen = mjcf.choose(model, log, config.embodiment.identifiable)
         console.say(f"identify: {len(chosen)} parameters, {len(log.time_s)} samples")
         guess = _late(log, chosen, config.embodiment.interface)
-        found = identify(spec, log, chosen, config.fit, config.seed, console.say, guess)
+        found = identify(alone, log, chosen, config.fit, config.seed, console.say, guess)
         _show(found)
         worst = 1.1 * found.rmse.get("held_out_before", np.inf) + _AS_GOOD_RAD
         gates = {"no_worse_than_the_mjcf": bool(found.rmse.get("held_out", 0.0) <= worst)}
@@ -107,6 +108,23 @@ def _late(log: Log, chosen: list[Parameter], interface: Interface) -> Array | No
     for i in delays:
         values[i] = np.clip(found.seconds, chosen[i].low + 1e-3, chosen[i].high)
     return values
+
+
+def _without_object(spec: mujoco.MjSpec, embodiment: Embodiment) -> mujoco.MjSpec:
+    """The robot alone: what its tasks push or grasp stands still and is felt by nothing.
+
+    Nobody knows where that lay while the log was recorded.
+    """
+    alone = spec.copy()
+    if embodiment.object is not None:
+        body = alone.body(embodiment.object)
+        for joint in list(body.joints):
+            alone.delete(joint)
+        for geom in body.geoms:
+            geom.contype = geom.conaffinity = 0
+        for key in list(alone.keys):
+            alone.delete(key)  # they place the object, too
+    return alone
 
 
 def _refuse_floating(model: mujoco.MjModel, joints: tuple[str, ...]) -> None:

@@ -168,7 +168,7 @@ def identify(
 ) -> Identified:
     """Fit the parameters to the first part of a log and judge them on the rest.
 
-    `guess` is one more starting point, tried after the MJCF's values.
+    `guess` is one of the starting points: after the MJCF's values, or instead of them where there is to be one.
 
     Raises:
         UserError: no parameters, or a log and MJCF that do not belong together.
@@ -230,7 +230,9 @@ def _search(
 def _starts(parameters: Sequence[Parameter], count: int, seed: int, guess: Array | None) -> list[Array]:
     """The MJCF's values, the guess, then a scrambled Sobol set over the bounds, geometric where they are positive."""
     low, high = np.array([p.low for p in parameters]), np.array([p.high for p in parameters])
-    starts = [np.array([p.nominal for p in parameters]), *([] if guess is None else [guess])]
+    starts = [np.array([p.nominal for p in parameters])]
+    if guess is not None:
+        starts = [*starts[: count - 1], guess]  # alone where there is to be one
     if count > len(starts):
         power = int(np.ceil(np.log2(count)))
         for share in qmc.Sobol(len(parameters), seed=seed).random_base2(power)[: count - len(starts)]:
