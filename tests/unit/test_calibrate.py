@@ -112,7 +112,7 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     assert found.adapter == min(found.error_by_adapter, key=lambda kind: found.error_by_adapter[kind])
     assert found.curve is not None and list(found.curve.transitions) == sorted(found.curve.transitions)
     assert 0 < found.curve.forecasts[0].low <= found.curve.forecasts[0].error <= found.curve.forecasts[0].high
-    assert 0 < found.certainty.correction < 100
+    assert 0 <= found.certainty.coverage <= 1 and 0 <= found.certainty.tells <= 1 and found.certainty.windows > 10
 
     assert found.model is not None and found.model.error_after < 0.5 * found.model.error_before
     told = {p.name: p for p in found.model.parameters}
