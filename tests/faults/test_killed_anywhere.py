@@ -38,7 +38,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "label": ("label", "data=log", "model={pretrain}"),
     "calibrate": (
         "calibrate", *CRANE, "data=log", "model={pretrain}", "cache={out}/cache", "transitions=40", "validation=0.25",
-        "fit.steps=8", "fit.batch=8", "fit.encoder_steps=2", "fit.encoder_batch=4", "head.steps=4",
+        "fit.steps=8", "fit.batch=8", "fit.encoder_steps=2", "fit.encoder_batch=4", "head.steps=4", "body.most_s=1",
     ),
     "export": (
         "export", "calibration={calibrate}", "data=log", "planner.horizon=1", "planner.candidates=8",
@@ -46,6 +46,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
     "run": ("run", *CRANE, "bundle=bundle", "episodes=2", "threads=1"),
 }  # fmt: skip
+pytestmark = pytest.mark.xdist_group("killed")  # one worker: what they share takes a minute
 DEATHS = int(os.environ.get("ROBOT_WM_DEATHS", 2))  # of each stage
 LIMIT_S = 30.0 * (3 + DEATHS) * len(STAGES)
 

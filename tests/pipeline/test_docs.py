@@ -28,7 +28,7 @@ COMPOSE = compose._hydra
 OWN = ("my_arm", "heron")  # bodies that the pages let their reader make
 TINY = {  # what makes a command quick and its result worthless
     "record": ("workers=1",),
-    "calibrate": ("fit.steps=200", "fit.batch=16", "validation=0.25", "transitions=60"),
+    "calibrate": ("fit.steps=200", "fit.batch=16", "validation=0.25", "transitions=60", "body.most_s=1"),
     "export": ("planner.horizon=1", "planner.candidates=8", "planner.iterations=1", "planner.sampler.elites=2"),
     "run": ("episodes=1",),
     "evaluate": ("goals=2", "references=[random,hold]"),

@@ -88,6 +88,7 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
     calibrated = robot_wm(
         "calibrate", crane, f"model={model}", f"data={log}", "transitions=120", "validation=0.25", "fit.batch=16",
         "fit.steps=200",
+        "body.most_s=1",
         "head.steps=50",
         "head.futures=256",
         "fit.encoder_steps=80",

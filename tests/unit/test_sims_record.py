@@ -191,8 +191,10 @@ def test_a_recording_process_that_dies_is_reported_and_can_be_resumed(tmp_path, 
 def test_a_script_that_its_recording_processes_would_run_again_is_told_so(tmp_path, monkeypatch, guarded):
     script, body = tmp_path / "mine.py", "record(config)"
     script.write_text(f'if __name__ == "__main__":\n    {body}' if guarded else body)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script))
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(
+        sys.modules["__main__"], "__file__", str(script), raising=False
+    )  # a worker of pytest-xdist has none
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None, raising=False)
     config = RecordConfig(out=str(tmp_path / "runs"), episodes=1, frames_per_episode=2, size=16, workers=1)
     if guarded:
         monkeypatch.setattr(stage, "_record", in_this_process)
