@@ -27,10 +27,10 @@ demo: $(GL) ## the path on 2 cores in under 10 minutes; VIDEO=path pretrains on 
 	$(BIN)/robot-wm demo $${VIDEO:+"video=$$VIDEO"} $(ARGS)
 
 test: $(GL) ## the whole suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not gpu" $(ARGS)
 
 test-fast: $(GL) ## the fast part (under 3 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-browser: $(GL) ## pages in a real browser, one at a time (apt-get install chromium)
 	OMP_NUM_THREADS=1 ROBOT_WM_TEST_BROWSER=$${ROBOT_WM_TEST_BROWSER:-chromium} \

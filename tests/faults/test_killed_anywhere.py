@@ -46,7 +46,6 @@ STAGES: dict[str, tuple[str, ...]] = {
     ),
     "run": ("run", *CRANE, "bundle=bundle", "episodes=2", "threads=1"),
 }  # fmt: skip
-pytestmark = pytest.mark.xdist_group("killed")  # one worker: what they share takes a minute
 DEATHS = int(os.environ.get("ROBOT_WM_DEATHS", 2))  # of each stage
 LIMIT_S = 30.0 * (3 + DEATHS) * len(STAGES)
 

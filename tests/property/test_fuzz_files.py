@@ -13,7 +13,6 @@ import pytest
 
 from tests.property.hostile import LIMIT_S, READERS
 
-pytestmark = pytest.mark.xdist_group("hostile")  # one worker: what they share takes a minute
 INPUTS = int(os.environ.get("ROBOT_WM_FUZZ", 25))  # per reader
 SEED = int(os.environ.get("ROBOT_WM_FUZZ_SEED", 0))
 FAST = ("controller.json", "socket message", "flight", "manifest.json", "model.xml")
