@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.signals import Fault, Log, examine, refuse
+from calibration.transitions import check_sizes
 from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.embodiment import Embodiment
-from robot_wm.contracts.errors import UserError
 from robot_wm.data.lerobot import LeRobotDataset
 from sims import robots
 from sims.simulation import Simulation
@@ -58,17 +58,9 @@ def _ranges(simulation: Simulation, joints: tuple[str, ...]) -> tuple[np.ndarray
 
 def _read(dataset: Path, simulation: Simulation) -> Log:
     """Commands, positions and velocities of the episodes of a LeRobot dataset."""
-    actuators, proprio, embodiment = simulation.command.names, simulation.proprio_names, simulation.embodiment
+    actuators, proprio = simulation.command.names, simulation.proprio_names
     source = LeRobotDataset(dataset)
-    for key, wanted in ((ACTION, actuators), (STATE, proprio)):
-        if key not in source.info.features:
-            raise UserError(f"{dataset} has no feature {key!r}", f"It has: {', '.join(source.info.features)}")
-        size = int(np.prod(source.info.features[key].shape))
-        if size != len(wanted):
-            raise UserError(
-                f"{dataset}: {key} has {size} entries, {embodiment.name} has {len(wanted)}",
-                f"Wanted, in order: {', '.join(wanted)}",
-            )
+    check_sizes(source, {ACTION: actuators, STATE: proprio}, simulation.embodiment)
     episodes = [source.columns(e) for e in range(source.num_episodes)]
     joined = {k: np.concatenate([e[k] for e in episodes]).astype(np.float64) for k in (STATE, ACTION, "timestamp")}
     joints = [i for i, name in enumerate(proprio) if name.endswith("_position")]

@@ -1,7 +1,7 @@
 """One body's log as labelled transitions: frames, proprio and commands at the control rate, cut into windows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,20 +172,25 @@ def _in_force(actions_FU: NDArray[np.float64], episode_F: NDArray[np.int32]) -> 
     return actions_FU[np.where(first, before + 1, before)].astype(np.float32)
 
 
+def check_sizes(log: LeRobotDataset, columns: Mapping[str, tuple[str, ...]], embodiment: Embodiment) -> None:
+    """Refuse a log that lacks one of the columns, or in which it has another size than the body's names of it."""
+    for key, wanted in columns.items():
+        size = math.prod(log.feature(key).shape)
+        if size != len(wanted):
+            raise UserError(
+                f"{log.path}: {key} has {size} entries, {embodiment.name} has {len(wanted)}",
+                f"Wanted, in order: {', '.join(wanted)}",
+            )
+
+
 def _check(
     log: LeRobotDataset, embodiment: Embodiment, command: CommandSpace, proprio_names: tuple[str, ...], dataset: Path
 ) -> None:
-    features = log.info.features
-    for key in (ACTION, STATE, image_key(embodiment.camera.name)):
-        if key not in features:
-            raise UserError(f"{dataset} has no feature {key!r}", f"It has: {', '.join(features)}")
-    for key, wanted in ((ACTION, command.names), (STATE, proprio_names)):
-        size, names = math.prod(features[key].shape), features[key].names
-        if size != len(wanted):
-            raise UserError(
-                f"{dataset}: {key} has {size} entries, {embodiment.name} has {len(wanted)}",
-                f"Wanted, in order: {', '.join(wanted)}",
-            )
+    columns = {ACTION: command.names, STATE: proprio_names}
+    log.feature(image_key(embodiment.camera.name))
+    check_sizes(log, columns, embodiment)
+    for key, wanted in columns.items():
+        names = log.feature(key).names
         if names and set(names) <= set(wanted) and names != wanted:
             raise UserError(f"{dataset}: {key} is ordered {', '.join(names)}", f"Wanted: {', '.join(wanted)}")
     if abs(log.info.fps - command.control_rate_hz) > 0.01 * command.control_rate_hz:

@@ -204,10 +204,11 @@ def guarded(heard: list[dict[str, Any]], num_pairs: int, limit: float) -> list[R
 
 def early(heard: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
     """Mean of a sign over the first fifth of each attempt, (N,)."""
+    until_s = _EARLY * max(line["told"]["time_s"][-1] for line in heard)
     means = []
     for line in heard:
         time_s = np.asarray(line["told"]["time_s"])
-        seen = time_s <= max(_EARLY * max(other["told"]["time_s"][-1] for other in heard), time_s[0])
+        seen = time_s <= max(until_s, time_s[0])
         means.append(float(np.asarray(line["told"][name])[seen].mean()))
     return np.array(means)
 

@@ -65,8 +65,7 @@ class Replay:
 
 
 def _column(dataset: LeRobotDataset, columns: dict[str, NDArray[Any]], key: str, size: int) -> NDArray[Any]:
-    if key not in columns:
-        raise UserError(f"{dataset.path} has no feature {key!r}", f"It has: {', '.join(dataset.info.features)}")
+    dataset.feature(key)
     values = columns[key].reshape(len(columns[key]), -1)
     if values.shape[1] != size:
         raise UserError(f"{dataset.path}: {key} has {values.shape[1]} entries", f"The controller's body has {size}")

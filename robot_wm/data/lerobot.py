@@ -72,6 +72,12 @@ class LeRobotDataset:
             if promised != found:
                 raise UserError(f"{where}: {name} is {promised}, but meta/ lists {found}", MEND)
 
+    def feature(self, key: str) -> Feature:
+        """What a feature looks like; raises UserError, with the names of those that there are, if it is not there."""
+        if key not in self.info.features:
+            raise UserError(f"{self.path} has no feature {key!r}", f"It has: {', '.join(self.info.features)}")
+        return self.info.features[key]
+
     def episode_length(self, episode: int) -> int:
         """Number of rows (frames) of an episode."""
         return self._episodes[episode].length
