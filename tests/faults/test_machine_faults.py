@@ -36,13 +36,14 @@ from tests.recovery.test_pretrain_resume import TRAINING, _model
 from tests.recovery.test_pretrain_resume import clips as clips
 from tests.unit.test_delay import Counting, Ticking, fly
 
+# So little that our own frames do not fit; with some more, a codec runs short inside itself and calls frames corrupt.
 SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 from deploy import cli
 import robot_wm.stages.ingest
 mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (mapped + (64 << 20), resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (mapped + (32 << 20), resource.RLIM_INFINITY))
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -57,8 +58,7 @@ def test_out_of_memory_is_one_line_and_leaves_no_run(tmp_path: Path, repository:
         cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    said = done.stderr.splitlines()[-1]  # a codec that runs short inside itself calls its frames corrupt
-    assert said.startswith(("error: out of memory", "error: nothing in film.mp4 can be used (corrupt_frames")), said
+    assert "error: out of memory" in done.stderr
     assert not list(tmp_path.glob(f"runs/*/*/{MANIFEST}"))
 
 

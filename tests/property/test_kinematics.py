@@ -50,7 +50,7 @@ def test_every_body_of_a_chain_with_all_kinds_of_joints(seed: int) -> None:
     driven = [j for j in range(model.njnt) if model.joint(j).name not in ("undriven", "")]
     names = [model.body(b).name for b in range(1, model.nbody)]
     table = tables.of_bodies(model, data, {j: entry for entry, j in enumerate(driven)}, names)
-    _is_mujocos(model, data, table, driven, rng)
+    _assert_is_mujocos(model, data, table, driven, rng)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_every_named_body_of_the_robots_that_ship(name: str, bodies: dict[str, S
     joints = [int(model.actuator_trnid[i, 0]) for i in actuation.select(simulation.embodiment, model)]
     names = [model.body(b).name for b in range(1, model.nbody) if model.body(b).name]
     table = tables.of_bodies(model, simulation.data, {j: entry for entry, j in enumerate(joints)}, names)
-    _is_mujocos(model, simulation.data, table, joints, rng)
+    _assert_is_mujocos(model, simulation.data, table, joints, rng)
 
 
 @pytest.mark.parametrize("name", ["planar", "fetch", *NAMED[1:3]])
@@ -103,7 +103,7 @@ def test_encoders_that_read_too_much_are_allowed_for(tmp_path) -> None:
         assert not torch.allclose(ForwardKinematics(tables.of_body(simulation))(shifted), right, atol=1e-3)
 
 
-def _is_mujocos(
+def _assert_is_mujocos(
     model: mujoco.MjModel, data: mujoco.MjData, table: Kinematics, joints: list[int], rng: np.random.Generator
 ) -> None:
     kinematics, addresses = ForwardKinematics(table), model.jnt_qposadr[joints]

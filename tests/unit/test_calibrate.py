@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from calibration.adapter_fit import FitConfig
 from calibration.head_fit import HeadFitConfig
@@ -17,22 +16,21 @@ from robot_wm.contracts.config import from_mapping
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.run import open_run, read_run
+from robot_wm.contracts.run import read_run
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.data.scales import Scales
 from robot_wm.models.adapter import AdapterConfig
 from robot_wm.models.dynamics import DynamicsConfig
 from robot_wm.models.encoder import EncoderConfig
-from robot_wm.models.world_model import WorldModel, WorldModelConfig
+from robot_wm.models.world_model import WorldModelConfig
 from robot_wm.planning.controllable import load_controllable
 from robot_wm.planning.planner import PlannerConfig
-from robot_wm.training.checkpoint import save_world_model
-from robot_wm.training.loop import settle_normalization
 from sims import robots
 from sims.truth import Truth
 from sims.twin import Twin
 from tests.small_bodies import planar_arm
+from tests.tiny_pretrained import write_untrained
 
 DELAY_S, EPISODES, ROWS = 0.1, 8, 61
 TINY = WorldModelConfig(
@@ -83,12 +81,7 @@ def log(arm: Embodiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, film: Callable) -> Path:
     """A pretrain run with random weights."""
-    torch.manual_seed(0)
-    world = WorldModel(TINY)
-    settle_normalization(world.encoder, [torch.from_numpy(film(32, 32, 32))])
-    with open_run(tmp_path_factory.mktemp("model"), "pretrain", "tiny", {"seed": 0}) as run:
-        run.finish(save_world_model(run.path, world, SCALES, 0.2))
-    return run.path
+    return write_untrained(tmp_path_factory.mktemp("model"), TINY, film(32, 32, 32), SCALES)
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from calibration.adapter_fit import FitConfig
@@ -21,16 +20,14 @@ from robot_wm.contracts import files
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.run import open_run
 from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.data.scales import Scales
 from robot_wm.models.adapter import AdapterConfig
 from robot_wm.models.dynamics import DynamicsConfig
 from robot_wm.models.encoder import EncoderConfig
-from robot_wm.models.world_model import WorldModel, WorldModelConfig
-from robot_wm.training.checkpoint import save_world_model
-from robot_wm.training.loop import settle_normalization
+from robot_wm.models.world_model import WorldModelConfig
 from tests.small_bodies import planar_arm
+from tests.tiny_pretrained import write_untrained
 
 EPISODES, ROWS, RATE_HZ = 4, 81, 20.0
 TINY = WorldModelConfig(
@@ -48,12 +45,7 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Embodiment:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, film: Callable) -> Path:
     """A pretrain run with random weights."""
-    torch.manual_seed(0)
-    world = WorldModel(TINY)
-    settle_normalization(world.encoder, [torch.from_numpy(film(16, 32, 32))])
-    with open_run(tmp_path_factory.mktemp("model"), "pretrain", "tiny", {"seed": 0}) as run:
-        run.finish(save_world_model(run.path, world, SCALES, 0.2))
-    return run.path
+    return write_untrained(tmp_path_factory.mktemp("model"), TINY, film(16, 32, 32), SCALES)
 
 
 def swing(episode: int) -> Columns:

@@ -25,7 +25,7 @@ def arm():
         yield found
 
 
-def _rollout_is_what_stepping_does(simulation, commands_NKU):
+def _assert_rollout_is_what_stepping_does(simulation, commands_NKU):
     state = simulation.state()
     foretold = simulation.rollout(commands_NKU)
     np.testing.assert_array_equal(simulation.state(), state)
@@ -45,7 +45,7 @@ def test_rollouts_foretell_contact_and_restore_returns_the_same_future(simulatio
     rng = np.random.default_rng(0)
     commands = rng.uniform(-0.5, 1, (2, 8, simulation.command.dim))
     commands[..., 0] = 1.0
-    _rollout_is_what_stepping_does(simulation, commands)
+    _assert_rollout_is_what_stepping_does(simulation, commands)
 
 
 def test_starts_goals_and_criterion_are_the_environments_own(simulation):
@@ -105,7 +105,7 @@ def test_a_joint_arm_foretells_its_object(arm):
     arm.reset(0)
     rng = np.random.default_rng(0)
     commands = arm.reference() + rng.uniform(-0.3, 0.3, (2, 6, arm.command.dim))
-    _rollout_is_what_stepping_does(arm, commands)
+    _assert_rollout_is_what_stepping_does(arm, commands)
 
 
 @pytest.mark.parametrize("name", ["push", "pick_and_place"])
