@@ -7,10 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 Film = Callable[..., NDArray[np.uint8]]
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Property tests draw the same at every run, untimed: one that fails tells of a change, not of luck or a busy machine.
+settings.register_profile(
+    "same", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("anew", settings.get_profile("same"), derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

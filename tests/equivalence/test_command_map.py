@@ -19,7 +19,7 @@ chunks = arrays(np.float64, (3, 2), elements=st.floats(-1, 1))
 positions = st.tuples(st.floats(-1, 2), st.floats(0.5, 1.5)).map(np.array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans, positions, st.sampled_from(["joint_position", "joint_velocity"]), st.floats(0.01, 5))
 def test_commands_obey_every_limit(plan: np.ndarray, reference: np.ndarray, interface: str, max_step: float) -> None:
     space = _space(interface, max_step)
@@ -29,7 +29,7 @@ def test_commands_obey_every_limit(plan: np.ndarray, reference: np.ndarray, inte
     assert (np.abs(np.diff(commands, axis=0)) <= np.array(space.max_step) + 1e-5).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(plans, positions)
 def test_torch_equals_numpy_for_positions(plan: np.ndarray, reference: np.ndarray) -> None:
     space = _space("joint_position", 0.2)
@@ -39,7 +39,7 @@ def test_torch_equals_numpy_for_positions(plan: np.ndarray, reference: np.ndarra
     assert np.allclose(effective[0], space.normalize(chunk[0].double().numpy(), reference), atol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(np.float64, (3, 2), elements=st.floats(-1, 1)),
     positions,
@@ -51,7 +51,7 @@ def test_commands_back_to_plan_units_in_torch_as_in_numpy(chunk: np.ndarray, ref
     assert np.allclose(found[0], space.normalize(chunk, reference), atol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(plans, positions)
 def test_normalize_undoes_denormalize_inside_the_limits(plan: np.ndarray, reference: np.ndarray) -> None:
     for interface in ("joint_position", "joint_velocity"):

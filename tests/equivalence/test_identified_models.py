@@ -31,7 +31,7 @@ def motion(model: mujoco.MjModel) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", IN_THE_MODEL)
 @given(share=st.floats(0.05, 1.0))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_written_model_moves_as_the_recompiled_one_to_the_last_bit(kind: str, share: float) -> None:
     full = spec().compile()
     nominal = KINDS[kind].read(full, getattr(full, KINDS[kind].target or "")(TARGETS[KINDS[kind].target or ""]).id)

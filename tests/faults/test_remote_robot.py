@@ -200,7 +200,7 @@ arrays = st.tuples(st.sampled_from(["uint8", "float32", "float64"]), st.lists(st
 
 
 @given(st.dictionaries(st.sampled_from("abc"), arrays), st.dictionaries(st.sampled_from("xyz"), st.integers()))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_messages_come_back_as_they_were(sent: dict[str, np.ndarray], values: dict[str, int]) -> None:
     here, there = socket.socketpair()
     with here, there:

@@ -5,7 +5,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from deploy.runtime.recorder import read_episodes
 from robot_wm.contracts.errors import UserError
@@ -15,10 +15,7 @@ from robot_wm.data.lerobot import LeRobotDataset
 from tests.property.hostile import READERS, make_bundle, make_dataset, make_flight, make_model, make_run, make_video
 from tests.recovery import test_cache_recovery as cache
 
-ANY = settings(
-    max_examples=25, deadline=None, database=None, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+ANY = settings(max_examples=25)
 
 
 def whole_dataset(folder: Path) -> None:
@@ -93,7 +90,7 @@ def test_cache_is_mended(file: str, tmp_path: Path) -> None:
     path = tmp_path / "cache" / file
     data = path.read_bytes()
 
-    @settings(ANY, max_examples=8)
+    @settings(max_examples=8)
     @given(st.integers(0, len(data) - 2))
     def cut(size: int) -> None:
         path.write_bytes(data[:size])

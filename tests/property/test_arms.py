@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_wm.contracts.dataset import HAND, OBJECT
@@ -17,7 +17,7 @@ from sims.viewpoints import in_view
 
 MANY = 200
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=8)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_two_hundred_arms_are_as_varied_as_promised(many):
     assert max(weights) > 5 * min(weights)
 
 
-@settings(parent=few, max_examples=12)
+@settings(max_examples=12)
 @given(seeds)
 def test_scene_saved_as_mjcf_is_the_same_model(seed):
     scene = scenes.sample(seed)
@@ -183,7 +183,7 @@ def test_hand_follows_its_path_through_the_workspace(seed):
     assert (np.array(steps) < high + 0.12).all()
 
 
-@settings(parent=few, max_examples=3)
+@settings(max_examples=3)
 @given(seeds)
 def test_same_seed_same_bytes_and_pixels_of_a_clip(seed):
     def record():

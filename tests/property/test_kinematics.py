@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration import kinematics as tables
@@ -37,7 +37,7 @@ CHAIN = """
 </worldbody></mujoco>
 """
 NAMED = ("humanoid", *(pytest.param(name, marks=pytest.mark.slow) for name in ("so101", "panda", "shadow_hand", "g1")))
-some = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=10)
 
 
 @given(st.integers(0, 10**6))

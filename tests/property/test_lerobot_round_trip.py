@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_wm.contracts.dataset import Feature, image_key
@@ -37,7 +37,7 @@ def values(feature: Feature, length: int, random: np.random.Generator) -> np.nda
     return scaled.astype(feature.dtype) if feature.dtype != "uint8" else np.abs(scaled).astype("uint8")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(recordings())
 def test_round_trip(recording: tuple[dict[str, Feature], list[int], float, list[str], int]) -> None:
     features, lengths, fps, tasks, seed = recording

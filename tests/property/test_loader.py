@@ -52,7 +52,7 @@ def source(batch: Batch) -> np.ndarray:
 
 
 @given(lengths, lengths, st.integers(0, 2**31), st.sampled_from(["host", "device"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_batch_is_what_plain_indexing_gives(first: list[int], second: list[int], seed: int, memory: str) -> None:
     packs = [numbered([*first, LENGTH], 0), numbered([*second, LENGTH], 1)]
     clips = ClipSet(packs, LENGTH, "cpu", everywhere(packs), memory=memory)  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def test_large_batches_are_gathered_in_several_threads_all_the_same(monkeypatch:
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=2, max_size=4), st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_weights_are_the_shares_of_the_datasets(weights: list[float], seed: int) -> None:
     packs = [numbered([4 + 5 * n, 6], n) for n in range(len(weights))]
     clips = ClipSet(packs, LENGTH, "cpu", everywhere(packs), weights)
@@ -168,7 +168,7 @@ def test_a_pair_is_one_moment_in_two_cameras_mirrored_together() -> None:
 
 
 @given(st.lists(st.integers(3, 8), min_size=3, max_size=12), st.floats(0.1, 0.6), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_episode_is_on_both_sides_in_any_camera(episodes: list[int], held_out: float, seed: int) -> None:
     eyes = [numbered(episodes, 0, camera) for camera in range(2)]
     other = numbered([5, 5, 5], 1)
@@ -240,7 +240,7 @@ steps = st.lists(st.tuples(st.sampled_from(["next", "reset", "other"]), st.integ
 
 
 @given(steps, st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_batches_prepared_ahead_are_those_drawn_when_asked(script: list[tuple[str, int]], depth: int) -> None:
     def draw(size: int, generator: torch.Generator) -> torch.Tensor:
         return torch.rand(size, generator=generator)
@@ -267,7 +267,7 @@ def test_batches_in_a_row_are_ready_when_asked() -> None:
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_tables_recolour_as_arithmetic_on_every_pixel_does(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     frames = torch.randint(0, 256, (5, 2, 8, 6, 3), generator=random, dtype=torch.uint8)

@@ -77,7 +77,7 @@ class Judged:
                     st.sampled_from(["hold", "slow_stop", "park", "torque_off"])),
     st.sampled_from(["slow_stop", "park"]),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_flight_breaks_a_bound(
     interface: str,
     acceleration: float | None,

@@ -56,7 +56,7 @@ def bounded(interface: str, acceleration: float | None, jerk: float | None) -> t
 
 
 @given(interfaces, shares, shares, inside, st.lists(st.tuples(st.sampled_from("fffbp"), anything), max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_stream_of_commands_breaks_a_bound(
     interface: str, acceleration: float | None, jerk: float | None, start_U: np.ndarray, asked: list[Any]
 ) -> None:
@@ -80,7 +80,7 @@ def test_no_stream_of_commands_breaks_a_bound(
 
 
 @given(interfaces, shares, shares, anything, st.lists(st.tuples(anything, anything), min_size=1, max_size=20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_driver_that_sends_something_else_cannot_push_commands_out_of_range(
     interface: str, acceleration: float | None, jerk: float | None, start_U: np.ndarray, asked: list[Any]
 ) -> None:
@@ -96,7 +96,7 @@ def test_a_driver_that_sends_something_else_cannot_push_commands_out_of_range(
 
 
 @given(inside, inside, shares, shares)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_way_back_arrives_and_does_not_overshoot(
     start_U: np.ndarray, away_U: np.ndarray, acceleration: float | None, jerk: float | None
 ) -> None:
@@ -114,7 +114,7 @@ def test_the_way_back_arrives_and_does_not_overshoot(
 
 
 @given(inside)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_braking_takes_rates_to_zero_and_keeps_positions(start_U: np.ndarray) -> None:
     braking, resting = Safety(SPECS["joint_velocity"]), Safety(SPECS["joint_position"])
     braking.reset(start_U)
@@ -127,7 +127,7 @@ def test_braking_takes_rates_to_zero_and_keeps_positions(start_U: np.ndarray) ->
 
 
 @given(inside, st.floats(-1, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_allowed_passes_untouched_and_uncounted(sent_U: np.ndarray, share: float) -> None:
     safety = Safety(SPECS["joint_velocity"])
     safety.reset(sent_U)
@@ -137,7 +137,7 @@ def test_what_is_allowed_passes_untouched_and_uncounted(sent_U: np.ndarray, shar
 
 
 @given(st.lists(st.sampled_from([-0.9, -0.3, 0.0, 0.4, 0.9]), min_size=5, max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_plan_within_its_limits_is_followed_to_the_bit(speeds: list[float]) -> None:
     """Targets that move at speeds which change by no more than the bounds: no rounding creeps in."""
     safety = Safety(SPECS["joint_position"])

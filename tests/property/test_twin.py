@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_wm.contracts.errors import UserError
@@ -17,7 +17,7 @@ from sims.twin import Twin
 from tests.small_bodies import fetch, planar_arm
 
 INTERFACES = ("joint_position", "joint_velocity", "joint_torque")
-some = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=15)
 
 
 @pytest.fixture(scope="module")

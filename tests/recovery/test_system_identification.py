@@ -18,7 +18,7 @@ from tests.swinging_arm import JOINTS, chosen, record, spec
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=4, deadline=None, phases=[Phase.generate])
+@settings(max_examples=4, phases=[Phase.generate])
 def test_hidden_dynamics_gains_and_delay_are_recovered(seed: int) -> None:
     parameters = chosen("armature", "damping", "frictionloss", "gain", "delay")
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from tests.swinging_arm import chosen, record, spec
 
 
 @given(st.integers(0, 1000), st.floats(20, 200), st.floats(0, 0.1), st.floats(0, 0.1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_rate_jitter_and_losses_come_from_the_stamps(seed: int, rate_hz: float, jitter: float, lost: float) -> None:
     rng = np.random.default_rng(seed)
     stamps = np.arange(600) / rate_hz + rng.normal(0, jitter / rate_hz, 600)
@@ -25,7 +25,7 @@ def test_rate_jitter_and_losses_come_from_the_stamps(seed: int, rate_hz: float, 
 
 
 @given(st.integers(0, 1000), st.floats(0, 0.12), st.sampled_from([25.0, 50.0, 100.0]))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_pure_delay_is_found_within_two_milliseconds(seed: int, delay_s: float, rate_hz: float) -> None:
     rng = np.random.default_rng(seed)
     phases, frequencies = rng.uniform(0, 6.28, (3, 2)), rng.uniform(0.5, 1.5, (3, 1))
@@ -42,7 +42,7 @@ def test_a_pure_delay_is_found_within_two_milliseconds(seed: int, delay_s: float
 
 
 @given(st.integers(0, 1000), st.floats(0, 0.12), st.sampled_from([25.0, 50.0, 100.0]))
-@settings(max_examples=4, deadline=None, phases=[Phase.generate])
+@settings(max_examples=4, phases=[Phase.generate])
 def test_command_to_motion_is_told_apart_from_sluggishness(seed: int, delay_s: float, rate_hz: float) -> None:
     rng = np.random.default_rng(seed)
     hidden = chosen("damping", "gain", "delay")
