@@ -16,6 +16,7 @@ _EXTRAS = {
 }
 
 _NO_MEMORY = re.compile("alloc|out of memory|start new thread")
+_OWN_ERRORS = ("cv2", "mujoco", "onnxruntime")  # packages whose errors are of no kind that Python has
 _LOST_GPU = re.compile("(CUDA|CUDNN|cuDNN|CUBLAS|HIP)[ _]?(error|failure|status)", re.IGNORECASE)
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -36,7 +37,7 @@ def missing_package(error: ImportError) -> UserError:
 
 
 def failed_access(error: OSError) -> UserError:
-    """What to do about `error`, where the disk or permissions are at fault; any other goes on as it is."""
+    """What to do about `error`, where disk, permissions or memory are at fault; any other goes on as it is."""
     place = f" while writing {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"disk full{place}", "Free some space and run the same command again to resume")
@@ -44,16 +45,18 @@ def failed_access(error: OSError) -> UserError:
         return UserError(
             f"{error.filename}: {error.strerror}", "Check the path and its permissions, or give another (out=FOLDER)"
         )
-    raise error
+    return failed_machine(error)
 
 
 def failed_machine(error: Exception) -> UserError:
     """What to do about `error`, where memory ran out or a GPU was lost; any other goes on as it is.
 
-    Torch, MuJoCo and ONNX Runtime have an error of their own for each, and what they say is all that they share.
+    Torch, OpenCV, MuJoCo and ONNX Runtime share nothing but what they say.
     """
     said = (str(error).splitlines() or [""])[0]
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(said)):
+    speaks = isinstance(error, RuntimeError) or type(error).__module__.partition(".")[0] in _OWN_ERRORS
+    starved = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if starved or (speaks and _NO_MEMORY.search(said)):
         return UserError("out of memory", "Give smaller sizes or fewer workers, or more memory, and run it again")
     if _LOST_GPU.search(said):
         return UserError(

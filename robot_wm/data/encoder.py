@@ -1,7 +1,10 @@
 """Frames to video files, by PyAV."""
 
+import contextlib
+import errno
 import io
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
@@ -20,6 +23,17 @@ _PRESETS: dict[Codec, str] = {"libx264": "veryfast", "libsvtav1": "10"}
 # x264's macroblock tree reads past the edges of small frames: the same frames gave other bytes once in fifty files. Two
 # frames per group leave it nothing to look ahead to anyway.
 _OPTIONS: dict[Codec, dict[str, str]] = {"libx264": {"x264-params": "mbtree=0"}, "libsvtav1": {}}
+
+
+@contextlib.contextmanager
+def memory_named() -> Iterator[None]:
+    """FFmpeg and its scaler say that memory ran out in two ways, one of them "try again": both become MemoryError."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if error.errno in (errno.ENOMEM, errno.EAGAIN):
+            raise MemoryError(error.strerror) from None
+        raise
 
 
 class Encoder:
@@ -51,7 +65,7 @@ class Encoder:
         options = {"preset": preset, "crf": str(crf), "g": "2", **_OPTIONS.get(codec, {})}
         try:
             self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
-        except (av.error.FFmpegError, ValueError):
+        except av.codec.codec.UnknownCodecError:
             raise UserError(f"{codec} is not among the encoders of PyAV here", "Run pip install --upgrade av") from None
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = pixel_format(height, width)
@@ -63,18 +77,20 @@ class Encoder:
         """Append frames (F, Y, X, 3), RGB."""
         for image_YXC in frames_FYXC:
             frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image_YXC), format="rgb24")
-            frame = self._converter.reformat(frame, format=self._stream.pix_fmt, threads=self._threads)
-            frame.pts, frame.time_base = self.num_frames, self._tick_s
-            self._container.mux(self._stream.encode(frame))
+            with memory_named():
+                frame = self._converter.reformat(frame, format=self._stream.pix_fmt, threads=self._threads)
+                frame.pts, frame.time_base = self.num_frames, self._tick_s
+                self._container.mux(self._stream.encode(frame))
             self.num_frames += 1
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
+        with memory_named():
+            if kind is None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
         if kind is None:
             files.write_atomic(self._path, self._buffer.getvalue())
 

@@ -1,5 +1,6 @@
 """What a machine does to a run: no memory, no GPU, no codec, no right to write, names in any script, data that grow."""
 
+import errno
 import os
 import re
 import subprocess
@@ -7,8 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import av
+import cv2
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -20,7 +25,7 @@ from deploy.runtime.safety import PLANNER_ERROR
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import MANIFEST
-from robot_wm.data import video
+from robot_wm.data import encoder, video
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.training import loop
@@ -60,6 +65,38 @@ def test_out_of_memory_is_one_line_and_leaves_no_run(tmp_path: Path, repository:
     assert done.returncode == 2, done.stderr
     assert "error: out of memory" in done.stderr
     assert not list(tmp_path.glob(f"runs/*/*/{MANIFEST}"))
+
+
+class Starved:
+    """A converter of pixel formats that can start no threads, as FFmpeg says it."""
+
+    def reformat(self, *_: object, **__: object) -> None:
+        av.error.err_check(-errno.EAGAIN)
+
+
+@pytest.mark.parametrize("module", [video, encoder])
+def test_a_codec_short_of_memory_is_no_broken_video(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    video.encode(tmp_path / "film.mp4", film(60), 10.0)
+    monkeypatch.setattr(module, "VideoReformatter", Starved)
+    code = cli.main(["ingest", "data=film.mp4"])
+    captured = capsys.readouterr()
+    check_refusal(code, captured.out, captured.err, ("out of memory", "Give smaller sizes or fewer workers"))
+    assert not list(tmp_path.glob(f"runs/*/*/{MANIFEST}"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        cv2.error("OpenCV(4) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes in function 'f'"),
+        mujoco.FatalError("mj_makeData: could not allocate memory"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),  # of fork and mmap
+    ],
+)
+def test_every_library_is_understood_when_memory_ends(error: Exception) -> None:
+    assert "out of memory" in str(failed_machine(error))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
