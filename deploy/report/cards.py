@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deploy.report import words
 from deploy.report.media import Picture, mosaic, picture
 from deploy.report.sections import Stage, metrics
-from robot_wm.contracts.bundle import ENCODE_FILE, PLAN_FILE, TIPPED, read_bundle
+from robot_wm.contracts.bundle import TIPPED, read_bundle
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder
 from robot_wm.data import flow
@@ -82,8 +82,9 @@ def _meet(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
 
 def _pack(stage: Stage, _: Path | None) -> tuple[list[str], Picture | None]:
     bundle = read_bundle(stage.path)
-    megabytes = sum((bundle.path / name).stat().st_size for name in (ENCODE_FILE, PLAN_FILE)) / 1e6
-    facts = [f"two files, {megabytes:.1f} MB"]
+    graphs = bundle.spec.files
+    megabytes = sum((bundle.path / name).stat().st_size for name in graphs) / 1e6
+    facts = [f"{len(graphs)} files, {megabytes:.1f} MB"]
     if bundle.spec.parity:
         largest = np.format_float_positional(
             max(v for k, v in bundle.spec.parity.items() if k != TIPPED), precision=1, fractional=False

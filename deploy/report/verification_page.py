@@ -48,5 +48,5 @@ def _row(item: Breaking) -> tuple[str, str, str, float]:
 
 def _told(item: Tried) -> str:
     told = [f"{_AXES[axis][0]} {shown(axis, value)}" for axis, value in item.scenario.disturbance.items()]
-    held = f"; held by the guard {item.held}" if item.held else ""
+    held = f"; held by the guard “{item.held.replace('_', ' ')}”" if item.held else ""
     return f"start and goal {item.scenario.pair}; " + ("; ".join(told) or "undisturbed") + held

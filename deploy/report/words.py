@@ -68,7 +68,7 @@ STAGES = {
     ),
     "export": (
         "Pack for the robot",
-        "Image reader, model and planner become two files that run on a robot's small computer, without the software "
+        "Image reader, model and planner become a few files that run on a robot's small computer, without the software "
         "that trained them. Both versions must give the same numbers.",
     ),
     "evaluate": (
@@ -108,7 +108,7 @@ CURVES = {  # in the order in which they are shown
 }
 
 GLOSSARY = (
-    ("Controller", "the program that turns camera images into commands; here two ONNX files and a small loop"),
+    ("Controller", "the program that turns camera images into commands; here a few ONNX files and a small loop"),
     ("Command", "what is sent to the motors, or to the arm's own low-level controller"),
     ("Goal image", "a picture of the scene as it should look at the end; the controller is told nothing else"),
     ("World model", "a network that predicts what comes next, given what is done"),

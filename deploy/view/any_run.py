@@ -57,7 +57,8 @@ def write_controller(path: Path, folder: Path, spec: ControllerSpec) -> Path:
     ]  # fmt: skip
     return page.write(
         path, "any_run.html", kind="A controller", title=folder.resolve().name,
-        beside=["Two ONNX graphs and what a runtime must know of them. A flight's page shows them at work."],
+        beside=[f"{len(spec.files)} ONNX graphs and what a runtime must know of them. A flight shows them at work.",
+                "Parity: how far each output of the graphs is from PyTorch's own, at most; 0 is the same."],
         manifest=None, gates=[], metrics=[], curves=[], pictures=[], config=[], controller=facts,
         inputs=[(name, "", sha256[:12]) for name, sha256 in spec.lineage.items()],
         outputs=[(name, sha256[:12]) for name, sha256 in spec.files.items()],
@@ -68,7 +69,12 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Nested values as `outer.inner` and text."""
     if isinstance(values, dict):
         return [row for key, value in values.items() for row in _flat(value, f"{prefix}.{key}" if prefix else str(key))]
-    text = f"{values:.6g}" if isinstance(values, float) else values if isinstance(values, str) else json.dumps(values)
+    if isinstance(values, float):
+        text = f"{values:.6g}"
+    elif isinstance(values, list) and values and all(isinstance(v, str | int | float) for v in values):
+        text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+    else:
+        text = values if isinstance(values, str) else json.dumps(values)
     return [(prefix, text if len(text) <= 400 else text[:400] + " …")]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from deploy.view import timeline
 from deploy.view.timeline import Episode, Film, Track
 from robot_wm import console
+from robot_wm.contracts.dataset import ACTION, FOCAL, HAND, OBJECT, STATE
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.lerobot import LeRobotDataset
 
@@ -14,6 +15,13 @@ _FRAMES = 120  # per camera and episode at most
 _HEIGHT = 160  # of a frame [pixels]
 _HIDDEN = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
 _TRACKS = 8
+_MEANING = {
+    STATE: "What the robot measures of itself (proprio): rad and rad/s, or m and m/s.",
+    ACTION: "The commands that were sent.",
+    HAND: "Where the hand is, in the camera's frame (right, down, along the view); known to a simulator only.",
+    OBJECT: "Where the first object is, in the camera's frame; known to a simulator only.",
+    FOCAL: "The camera's focal length, in half heights of its picture.",
+}
 
 
 def write(path: Path, folder: Path, most: int) -> Path:
@@ -57,7 +65,7 @@ def _episode(dataset: LeRobotDataset, number: int) -> Episode:
         labels = (
             list(names) if names and len(names) == values_LK.shape[1] else [str(i) for i in range(values_LK.shape[1])]
         )
-        tracks.extend(timeline.split(key, "", labels, values_LK))
+        tracks.extend(timeline.split(key, "", labels, values_LK, _MEANING.get(key, "")))
     told = "; ".join(t for t in dataset.tasks(number) if t)
     times_s = dataset.times_s(number)
     note = f"{told}. {length} rows, {times_s[-1] - times_s[0]:.1f} s." if told else f"{length} rows."

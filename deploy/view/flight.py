@@ -24,6 +24,15 @@ from robot_wm.contracts.run import CONFIG, MANIFEST, read_run
 
 FLIGHT = "flight"
 _AHEAD = 2  # model steps imagined
+_MEANING = {
+    "Latent distance to the goal": "How far the camera's frame is from the goal image, as the model sees them (mean "
+    "squared difference of their latents). Falling is good; 0 would be the same picture.",
+    "Predicted cost of the plan": "What each plan is expected to leave of the way to the goal. Lower is better.",
+    "Uncertainty": "How wrong the model expects its own imagination to be. Lower is surer.",
+    "Time for a decision": "From image to commands.",
+    "Surprise": "How far what came was from what had been predicted one step before (mean squared difference of the "
+    "latents). Lower is better; a peak is something that the model did not expect.",
+}
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,11 @@ def write(path: Path, target: Path, most: int) -> Path:
     shown = console.track(flown[:most], "view")
     episodes = [_episode(number, episode, behind) for number, episode in enumerate(shown)]
     reached = [e.outcome["success"] for e in flown if e.outcome and "success" in e.outcome]
-    sentences = [f"{len(flown)} episodes, {len(episodes)} of them shown."]
-    if reached:
-        sentences.insert(0, f"It reached its goal in {sum(reached)} of {len(reached)} episodes.")
+    sentences = [f"{target.name}: {len(flown)} episodes, {len(episodes)} of them shown."]
+    title = f"It reached its goal in {sum(reached)} of {len(reached)} episodes." if reached else target.name
     if behind.model is None:
         sentences.append("The calibration behind it is not here, so what the model expected is left out.")
-    return timeline.write(path, "A controller's flight", target.name, sentences, episodes)
+    return timeline.write(path, "A controller's flight", title, sentences, episodes)
 
 
 def write_latest(path: Path, run: Path, refresh_s: int) -> Path:
@@ -118,20 +126,18 @@ def _episode(number: int, flown: FlightEpisode, behind: _Behind, note: str | Non
     tracks = list(_commands(rows, behind.spec))
     planned = np.flatnonzero(np.isfinite(rows["cost"]))
     tracks.append(_sparse("Predicted cost of the plan", "", "cost", rows["cost"]))
-    tracks.append(
-        _sparse("Uncertainty (predicted error of its own imagination)", "", "uncertainty", rows["uncertainty"])
-    )
+    tracks.append(_sparse("Uncertainty", "", "uncertainty", rows["uncertainty"]))
     tracks.append(_sparse("Time for a decision", "ms", "latency", 1e3 * rows["latency_s"]))
     if behind.controller is not None:
         z_LD = np.stack([behind.controller.encode(frame) for frame in rows["frame"]])
         if goal_YXC is not None:
             away = np.square(z_LD - behind.controller.encode(goal_YXC)).mean(1)
-            tracks.insert(0, Track("Latent distance to the goal", "", (Curve("distance", away),)))
+            tracks.insert(0, _sparse("Latent distance to the goal", "", "distance", away))
         if behind.model is not None and len(planned) > _AHEAD:
             film, track = _imagined(rows, z_LD, planned, behind.model)
             films.append(film)
             tracks.append(track)
-    tracks.extend(timeline.split("Proprio", "", _names(behind.spec, rows["state"].shape[1]), rows["state"]))
+    tracks.extend(_proprio(_names(behind.spec, rows["state"].shape[1]), rows["state"]))
     return Episode(
         f"Episode {number}", note or _outcome(flown.outcome), rows["time_s"], np.arange(len(rows)), tuple(films),
         tuple(tracks), tuple(_held(rows)),
@@ -145,11 +151,23 @@ def _commands(rows: NDArray[np.void], spec: ControllerSpec | None) -> Iterator[T
     for i, name in enumerate(names[:8]):
         curves = Curve("asked", rows["command"][:, i]), Curve("sent", rows["action"][:, i])
         limits = (space.low[i], space.high[i]) if space else ()
-        yield Track(f"Command {name}", space.unit if space else "", curves, limits)
+        note = "Asked: what the controller wants. Sent: what was left of it after the guards." if i == 0 else ""
+        yield Track(f"Command {name}", space.unit if space else "", curves, limits, note)
+
+
+def _proprio(names: Sequence[str], state_LP: NDArray[np.floating[Any]]) -> Iterator[Track]:
+    """Positions, velocities and the rest apart: what shares a plot shares a scale."""
+    kinds = {"_position": "rad or m", "_velocity": "rad/s or m/s"}
+    of = [next((kind for kind in kinds if name.endswith(kind)), "") for name in names]
+    for kind in dict.fromkeys(of):
+        chosen = [i for i, found in enumerate(of) if found == kind]
+        title = f"Proprio, {kind[1:]}" if kind else "Proprio"
+        shown = [names[i].removesuffix(kind) for i in chosen]
+        yield from timeline.split(title, kinds.get(kind, ""), shown, state_LP[:, chosen])
 
 
 def _sparse(title: str, unit: str, name: str, values_L: NDArray[Any]) -> Track:
-    return Track(title, unit, (Curve(name, np.asarray(values_L, dtype=float)),))
+    return Track(title, unit, (Curve(name, np.asarray(values_L, dtype=float)),), note=_MEANING.get(title, ""))
 
 
 def _imagined(
@@ -176,7 +194,7 @@ def _imagined(
         rows["frame"][nearest],
         "Frame nearest to the model's prediction",
     )
-    return film, _sparse("Surprise (squared error of the latent predicted one step before)", "", "surprise", surprise)
+    return film, _sparse("Surprise", "", "surprise", surprise)
 
 
 def _names(spec: ControllerSpec | None, count: int) -> Sequence[str]:

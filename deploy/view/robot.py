@@ -1,5 +1,6 @@
 """A robot: what it looks like, what it takes, and where each joint moves it; still, or live in the browser."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def write(path: Path, embodiment: Embodiment) -> Path:
         overview = picture(simulation.frame(_OVERVIEW_PX, _OVERVIEW_PX), f"{embodiment.name} in its home pose")
         commands = list(zip(command.names, command.low, command.high, command.max_step, strict=True))
         reference = [f"{value:.4g}" for value in simulation.reference()]
-        proprio = simulation.proprio_names
+        proprio = _told(simulation.proprio_names)
     return page.write(
         path, "robot.html", "robot.js", kind="A robot", title=embodiment.name,
         beside=[
@@ -55,6 +56,14 @@ def write(path: Path, embodiment: Embodiment) -> Path:
         embodiment=embodiment, overview=overview, commands=commands, unit=command.unit, joints=joints,
         reference=reference, proprio=proprio, middle=_POSES // 2,
     )  # fmt: skip
+
+
+def _told(names: Sequence[str]) -> str:
+    """Names of measured entries, said once for each joint where both its position and its velocity are measured."""
+    places, speeds = ([n.removesuffix(k) for n in names if n.endswith(k)] for k in ("_position", "_velocity"))
+    if places == speeds and len(places) + len(speeds) == len(names):
+        return f"position and velocity of {', '.join(places)}"
+    return ", ".join(names)
 
 
 def _sweep(simulation: Simulation, index: int, name: str, low: float, high: float, unit: str) -> dict[str, Any]:

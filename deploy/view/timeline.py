@@ -14,7 +14,7 @@ from deploy.report.media import picture
 from deploy.view import page
 
 _WIDTH, _HEIGHT = 1000, 100  # of a curve's coordinates; the page stretches them
-_COLOURS, _MOST_CURVES = 6, 6
+_COLOURS, _MOST_CURVES, _MOST_TICKS = 6, 6, 5
 _QUALITY = 75
 
 
@@ -43,12 +43,14 @@ class Track:
         title, unit: what they are.
         curves: at most six; more are split by `tracks`.
         limits: values that they may not pass, drawn as dashed lines.
+        note: what they mean, for those who see them the first time.
     """
 
     title: str
     unit: str
     curves: tuple[Curve, ...]
     limits: tuple[float, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,13 @@ class Episode:
     held: tuple[tuple[float, float, str], ...] = field(default=())
 
 
-def split(title: str, unit: str, names: Sequence[str], values_LK: NDArray[Any], limits: Any = None) -> Iterator[Track]:
-    """A track for every six entries; `limits` are (low, high) of all entries, drawn where they agree among those."""
+def split(title: str, unit: str, names: Sequence[str], values_LK: NDArray[Any], note: str = "") -> Iterator[Track]:
+    """A track for every six entries."""
     for first in range(0, len(names), _MOST_CURVES):
         part = range(first, min(first + _MOST_CURVES, len(names)))
         curves = tuple(Curve(names[i], values_LK[:, i]) for i in part)
-        shared = sorted({float(side[i]) for side in (limits or ()) for i in part}) if limits else []
         more = f", {part.start + 1} to {part.stop}" if len(names) > _MOST_CURVES else ""
-        yield Track(title + more, unit, curves, tuple(shared) if len(shared) <= 2 else ())
+        yield Track(title + more, unit, curves, note=note)
 
 
 def write(
@@ -121,11 +122,19 @@ def _shown(episode: Episode) -> dict[str, Any]:
         "title": episode.title,
         "note": episode.note,
         "last": len(episode.times_L) - 1,
+        "ticks": [(100 * t / span_s, f"{t:g} s") for t in _ticks(span_s)],
         "films": films,
         "tracks": [_drawn(track, x_L) for track in episode.tracks],
         "held": held,
         "data": Markup(json.dumps(data, allow_nan=False).replace("</", "<\\/")),  # numbers and our own data URIs
     }
+
+
+def _ticks(span_s: float) -> list[float]:
+    """Round times within the span [s], from 0 on, so many that they fit below a plot on a telephone."""
+    power = 10.0 ** np.floor(np.log10(span_s / _MOST_TICKS))
+    step_s = next(power * k for k in (1, 2, 5, 10, 20) if span_s / (power * k) < _MOST_TICKS)
+    return [round(float(t), 9) for t in np.arange(0, span_s * (1 + 1e-9), step_s)]
 
 
 def _rounded(values_L: NDArray[Any]) -> list[float | None]:
@@ -136,8 +145,10 @@ def _drawn(track: Track, x_L: NDArray[np.float64]) -> dict[str, Any]:
     values = np.concatenate([c.values_L for c in track.curves] + [np.asarray(track.limits, dtype=float)])
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    scale = _HEIGHT / (high - low) if high > low else 0.0
-    lines = []
+    extent = f"{low:.3g} (bottom) to {high:.3g} (top)" if high > low else f"always {low:.3g}"
+    if high == low:  # a line along the middle
+        low, high = low - 1, high + 1
+    scale, lines = _HEIGHT / (high - low), []
     for i, curve in enumerate(track.curves):
         known = np.isfinite(curve.values_L)
         y = _HEIGHT - scale * (curve.values_L[known] - low)
@@ -151,8 +162,8 @@ def _drawn(track: Track, x_L: NDArray[np.float64]) -> dict[str, Any]:
     return {
         "title": track.title,
         "unit": track.unit,
-        "low": low,
-        "high": high,
+        "note": track.note,
+        "extent": extent if len(finite) else "no values",
         "limits": [_HEIGHT - scale * (v - low) for v in track.limits],
         "lines": lines,
         "alt": f"Line plot of {track.title} over time: {spread or 'no values'}.",

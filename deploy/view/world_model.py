@@ -146,7 +146,7 @@ def _probes(clips: Sequence[Clip]) -> list[tuple[str, float, float]]:
 
 
 def _scatter(clips: Sequence[Clip]) -> dict[str, Any]:
-    """Latent actions on their two widest directions; the colour says how much the latent changed."""
+    """Latent actions on their two widest directions, and in which quarter the change of the latent was (0 to 3)."""
     actions = np.concatenate([c.a_TA for c in clips])
     change = np.concatenate([np.linalg.norm(np.diff(c.z_TD, axis=0), axis=1) for c in clips])
     centred = actions - actions.mean(0)
@@ -158,7 +158,7 @@ def _scatter(clips: Sequence[Clip]) -> dict[str, Any]:
     shown = np.unique(np.linspace(0, len(flat) - 1, min(len(flat), 600)).astype(int))
     x, y = 200 + 180 * flat[:, 0] / reach, 200 - 180 * flat[:, 1] / reach
     return {
-        "points": [(f"{x[i]:.1f}", f"{y[i]:.1f}", "c" + "0213"[bins[i]]) for i in shown],
+        "points": [(f"{x[i]:.1f}", f"{y[i]:.1f}", int(bins[i])) for i in shown],
         "share": [round(100 * float(s)) for s in share[:2]],
         "count": len(actions),
     }

@@ -106,30 +106,36 @@ def prediction_error(
     """
     ahead_s = step_s * np.arange(1, len(model_k) + 1)
     predicted, copied = quantity.per_si * model_k, quantity.per_si * copy_k
+    lines = [("random", "if nothing moved", copied), ("model", "predicted", predicted)]
+    if pictures_k is not None:
+        lines.insert(0, ("scratch", "from pictures", quantity.per_si * pictures_k))
 
     def draw(axes: Axes) -> None:
-        if pictures_k is not None:
-            seen = quantity.per_si * pictures_k
-            axes.plot(ahead_s, seen, color=COLOURS["scratch"], linestyle=DASHES["scratch"], marker="s", ms=5)
-            axes.annotate(
-                "from pictures", (ahead_s[-1], seen[-1]), (9, 0), textcoords="offset points", va="center", fontsize=10
-            )
-        axes.plot(ahead_s, copied, color=COLOURS["random"], linestyle=DASHES["random"], marker="v", ms=5)
-        axes.plot(ahead_s, predicted, color=COLOURS["model"], marker="o", ms=5)
-        for values, text in ((copied, "if nothing moved"), (predicted, "predicted")):
-            axes.annotate(text, (ahead_s[-1], values[-1]), (9, 0), textcoords="offset points", va="center", fontsize=10)
+        for key, _, values in lines:
+            axes.plot(ahead_s, values, color=COLOURS[key], linestyle=DASHES[key], marker=MARKERS[key], ms=5)
         axes.margins(x=0.05, y=0.15)
         axes.set_xlim(right=1.45 * ahead_s[-1])
         axes.set_xticks(ahead_s)
         axes.set(xlabel="seconds ahead", ylabel=f"error of the {quantity.what} [{quantity.unit}]", ylim=(0, None))
+        _label_ends(axes, ahead_s[-1], [(text, float(values[-1])) for _, text, values in lines])
 
+    alone = " and, from pictures alone, the error without the commands' help" if pictures_k is not None else ""
     return Figure(
         svg("prediction", draw, height=2.8),
         f"Line plot: {ahead_s[-1]:.1f} s ahead the predicted position of the {quantity.what} is off by "
         f"{predicted[-1]:.2g} {quantity.unit}, against {copied[-1]:.2g} {quantity.unit} if nothing moved.",
         f"How far the predicted position of the {quantity.what} is from the true one, by how far ahead the model looks,"
-        " on data it was not fitted to; beside it the error of assuming that nothing moves.",
+        " on data it was not fitted to; beside it the error of assuming that nothing moves"
+        f"{alone}. Lower is better.",
     )
+
+
+def _label_ends(axes: Axes, x: float, ends: Sequence[tuple[str, float]]) -> None:
+    """Name lines at their ends, from the lowest up, none so near the one below that they overlap."""
+    apart, lowest = 0.09 * axes.get_ylim()[1], -np.inf
+    for text, value in sorted(ends, key=lambda end: end[1]):
+        lowest = max(value, lowest + apart)
+        axes.annotate(text, (x, lowest), (9, 0), textcoords="offset points", va="center", fontsize=10)
 
 
 def svg(key: str, draw: Callable[[Axes], None], width: float = 4.6, height: float = 3.0) -> Markup:

@@ -1,6 +1,7 @@
 """The page about a calibration: whole, offline, and in words that follow from the numbers."""
 
 import html
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,16 @@ def test_page_is_whole_and_offline(page: str) -> None:
     parsed = Page(page)
     parsed.check_well_formed()
     parsed.check_offline()
+
+
+def test_names_of_lines_that_end_together_do_not_overlap(tmp_path: Path) -> None:
+    write_report(tmp_path, fetch(), NAMES, prediction(), prediction(1.01), summary(TOLD))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    heights = [
+        float(re.search(rf'<text[^>]* y="([\d.]+)"[^>]*>{name}</text>', text)[1])
+        for name in ("predicted", "from pictures", "if nothing moved")
+    ]
+    assert all(below - above > 10 for below, above in itertools.pairwise(heights)), heights  # of a font of 10 px
 
 
 def test_it_says_what_was_found(page: str) -> None:

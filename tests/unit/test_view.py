@@ -16,7 +16,7 @@ from deploy.runtime.controller import Plan
 from deploy.runtime.recorder import FlightLog, keep_goal, read_goal
 from deploy.stages import view as stage
 from deploy.stages.view import ViewConfig, view
-from deploy.view import timeline
+from deploy.view import flight, timeline
 from robot_wm.contracts.bundle import read_bundle
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.errors import UserError
@@ -146,6 +146,36 @@ def test_slider_finds_the_picture_of_every_row() -> None:
     episode = timeline.Episode("e", "", np.arange(10) / 10, np.array([0, 4, 9]), (film,))
     data = json.loads(timeline._shown(episode)["data"])
     assert data["shown"] == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("span_s", [0.04, 0.3, 1.96, 9.99, 10.0, 33.0, 3600.0])
+def test_times_below_a_plot_are_round_and_within_it(span_s: float) -> None:
+    episode = timeline.Episode("e", "", np.linspace(5, 5 + span_s, 7), np.array([], int))
+    ticks = timeline._shown(episode)["ticks"]
+    assert 2 <= len(ticks) <= 6
+    assert ticks[0] == (0, "0 s")
+    for percent, words in ticks:
+        assert 0 <= percent <= 100.001
+        assert float(words.removesuffix(" s")) == pytest.approx(percent / 100 * span_s, rel=1e-6)
+        assert len(words) <= len("0.02 s")
+
+
+def test_a_curve_that_never_changes_lies_in_the_middle_and_says_so() -> None:
+    track = timeline.Track("t", "", (timeline.Curve("c", np.full(3, 1.9)),))
+    drawn = timeline._drawn(track, np.arange(3.0))
+    assert drawn["extent"] == "always 1.9"
+    assert all(point.endswith(",50.0") for point in drawn["lines"][0]["points"].split())
+
+
+def test_positions_and_velocities_do_not_share_a_scale() -> None:
+    names = ("lift_position", "yaw_position", "lift_velocity", "yaw_velocity", "current")
+    found = list(flight._proprio(names, np.arange(10.0).reshape(2, 5)))
+    assert [(t.title, t.unit, [c.name for c in t.curves]) for t in found] == [
+        ("Proprio, position", "rad or m", ["lift", "yaw"]),
+        ("Proprio, velocity", "rad/s or m/s", ["lift", "yaw"]),
+        ("Proprio", "", ["current"]),
+    ]
+    assert [c.values_L.tolist() for t in found for c in t.curves] == [[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]]
 
 
 def test_damaged_goal_is_no_goal(tmp_path: Path) -> None:
