@@ -1,8 +1,7 @@
 """Fitting adapter, proprio head and dynamics to one body's transitions, over the pretrained encoder."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from calibration.threads import one_thread
 from calibration.transitions import Transitions
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
@@ -124,21 +124,6 @@ def encode_all(model: WorldModel, frames: Tensor, batch: int = 256) -> Tensor:
     return torch.cat([model.encoder(part) for part in console.track(frames.split(batch), "calibrate (encode)")])
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One core for products too small to be shared.
-
-    On two idle cores a step of the fit took as long with two threads as with one, and ten times as long where another
-    process wanted one of them: each waits for the other at every product.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def fit(
     calibrated: Calibrated,
     windows: Windows,
@@ -166,15 +151,26 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     if config.encoder_steps > 0:
-        _run(calibrated, windows, None, config, pretrained, generator, log)
-        parts = console.track(windows.frames.split(256), "calibrate (settle)")
-        settle_normalization(calibrated.model.encoder, parts)
+        fit_encoder(calibrated, windows, config, pretrained, generator, log)
         latents = None
     if latents is None:
         latents = encode_all(calibrated.model, windows.frames)
     with one_thread():
         _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
     return latents
+
+
+def fit_encoder(
+    calibrated: Calibrated,
+    windows: Windows,
+    config: FitConfig,
+    pretrained: bool,
+    generator: torch.Generator,
+    log: Callable[..., None],
+) -> None:
+    """The first phase of `fit` alone, in place: adapter, dynamics and encoder together."""
+    _run(calibrated, windows, None, config, pretrained, generator, log)
+    settle_normalization(calibrated.model.encoder, console.track(windows.frames.split(256), "calibrate (settle)"))
 
 
 def _run(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calibration import kinematic_start
-from calibration.adapter_fit import Calibrated, FitConfig, Windows, encode_all, fit, make_windows
+from calibration.adapter_fit import Calibrated, FitConfig, Windows, encode_all, fit, fit_encoder, make_windows
 from calibration.prediction import predict_held_out
 from calibration.transitions import Transitions
 from robot_wm.models.adapter import KinematicAdapter, ProprioHead, make_adapter
@@ -93,6 +93,18 @@ def fit_candidate(
     watched = judge if unseen is not None else None
     latents = fit(calibrated, windows, config, ground.pretrained, ground.seed, log, known, watched)
     return Candidate(kind, calibrated, latents)
+
+
+def with_fitted_encoder(ground: Ground, episodes: NDArray[np.integer], log: Callable[..., None]) -> Ground:
+    """The ground with its encoder and dynamics fitted to the episodes, for several fits to share.
+
+    They are fitted together with an adapter that is learned, which suits every body, and which is then forgotten.
+    """
+    calibrated = assemble(ground, "learned", episodes)
+    windows = make_windows(ground.transitions, ground.window, episodes)
+    generator = torch.Generator().manual_seed(ground.seed)
+    fit_encoder(calibrated, windows, ground.fit, ground.pretrained, generator, log)
+    return replace(ground, model=calibrated.model, fit=replace(ground.fit, encoder_steps=0))
 
 
 def assemble(ground: Ground, kind: Kind, episodes: NDArray[np.integer]) -> Calibrated:

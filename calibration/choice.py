@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.adapter_fit import make_windows
-from calibration.candidate import Candidate, Ground, Kind, fit_candidate
+from calibration.candidate import Candidate, Ground, Kind, fit_candidate, with_fitted_encoder
 from calibration.prediction import predict_held_out
 from robot_wm import console
 from robot_wm.page.page import duration
@@ -36,7 +36,9 @@ def choose(
     unseen, kinds = make_windows(ground.transitions, ground.window, held_out), _kinds(ground, asked)
     errors: dict[Kind, float] = {}
     steps, took_s, frozen = max(1, ground.fit.steps // _TRIAL), dict[Kind, float](), ground.fit.encoder_steps == 0
-    if frozen:
+    if len(kinds) > 1 and not frozen:
+        ground = with_fitted_encoder(ground, used, log)  # once: it takes many times as long as all that follows
+    if ground.fit.encoder_steps == 0:
         _ = ground.latents  # the frames are encoded once, which is no part of a step's time
     for kind in kinds if len(kinds) > 1 else ():
         began = time.monotonic()
@@ -47,7 +49,7 @@ def choose(
     if errors:
         found = ", ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
         console.say(f"adapter: {best} (held-out error after a short fit: {found})")
-        if frozen:
+        if frozen:  # or the learning curve fits the encoder again
             console.say(f"calibrate: about {duration((ground.fit.steps + later) * took_s[best] / steps)} left")
     chosen = fit_candidate(ground, best, used, log, unseen=unseen)
     if not errors:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from calibration.adapter_fit import Windows, one_thread
+from calibration.adapter_fit import Windows
+from calibration.threads import one_thread
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
 from robot_wm.models.body import Body, Problem

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibration.adapter_fit import Calibrated, Windows, one_thread
+from calibration.adapter_fit import Calibrated, Windows
+from calibration.threads import one_thread
 from robot_wm.evaluation.reliability import auroc
 from robot_wm.models.posterior import Posterior
 

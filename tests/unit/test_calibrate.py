@@ -1,5 +1,6 @@
 """calibrate: the delay is measured, the better adapter kept, and what was found stands in the run."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,9 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     assert "delay_s: 0." in said and (run / PATCH).read_text().startswith("delay_s: 0.")
     found = from_mapping(Summary, files.read_json(run / SUMMARY))
     assert set(found.error_by_adapter) == {"learned", "kinematic"}
+    losses = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    begun = sum(line["phase"] == "encoder" and line["step"] == 10 for line in losses)
+    assert begun == 1 + 3, "the encoder is fitted once for every trial and the fit, then for the learning curve's parts"
     assert found.adapter == min(found.error_by_adapter, key=lambda kind: found.error_by_adapter[kind])
     assert found.curve is not None and list(found.curve.transitions) == sorted(found.curve.transitions)
     assert 0 < found.curve.forecasts[0].low <= found.curve.forecasts[0].error <= found.curve.forecasts[0].high
