@@ -133,8 +133,10 @@ def fit(
     log: Callable[..., None],
     latents: Tensor | None = None,
     judge: Callable[[Tensor], float] | None = None,
-) -> Tensor:
-    """Fit in place: first (optionally) with the encoder, then on its frozen latents (F, D), which are returned.
+) -> tuple[Tensor, float | None]:
+    """Fit in place: first (optionally) with the encoder, then on its frozen latents (F, D).
+
+    Returns those latents, and the error that `judge` found for the weights kept.
 
     Args:
         calibrated: changed in place.
@@ -156,8 +158,8 @@ def fit(
     if latents is None:
         latents = encode_all(calibrated.model, windows.frames)
     with one_thread():
-        _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
-    return latents
+        error = _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
+    return latents, error
 
 
 def fit_encoder(
@@ -182,8 +184,8 @@ def _run(
     generator: torch.Generator,
     log: Callable[..., None],
     judge: Callable[[Tensor], float] | None = None,
-) -> None:
-    """One phase: with the encoder in the loop (`latents` None), or on latents computed once."""
+) -> float | None:
+    """One phase: with the encoder in the loop (`latents` None), or on latents known before; returns the least error."""
     joint = latents is None
     steps, batch = (config.encoder_steps, config.encoder_batch) if joint else (config.steps, config.batch)
     groups = [
@@ -235,6 +237,7 @@ def _run(
     if best is not None:
         calibrated.body.load_state_dict(best[1])
     calibrated.eval()
+    return None if best is None else best[0]
 
 
 @torch.no_grad()

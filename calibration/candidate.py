@@ -65,11 +65,15 @@ class Ground:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A calibrated copy of the model, and the latents (F, D) of the log as its encoder has them."""
+    """A calibrated copy of the model, and the latents (F, D) of the log as its encoder has them.
+
+    `error` is the mean over the steps ahead on episodes that were held out, where some were when it was fitted.
+    """
 
     kind: Kind
     calibrated: Calibrated
     latents: Tensor
+    error: float | None = None
 
 
 def fit_candidate(
@@ -91,8 +95,8 @@ def fit_candidate(
 
     known = ground.latents if ground.fit.encoder_steps == 0 else None
     watched = judge if unseen is not None else None
-    latents = fit(calibrated, windows, config, ground.pretrained, ground.seed, log, known, watched)
-    return Candidate(kind, calibrated, latents)
+    latents, error = fit(calibrated, windows, config, ground.pretrained, ground.seed, log, known, watched)
+    return Candidate(kind, calibrated, latents, error)
 
 
 def with_fitted_encoder(ground: Ground, episodes: NDArray[np.integer], log: Callable[..., None]) -> Ground:

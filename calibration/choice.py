@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from calibration.adapter_fit import make_windows
 from calibration.candidate import Candidate, Ground, Kind, fit_candidate, with_fitted_encoder
-from calibration.prediction import predict_held_out
 from robot_wm import console
 from robot_wm.page.page import duration
 
@@ -42,8 +41,7 @@ def choose(
         _ = ground.latents  # the frames are encoded once, which is no part of a step's time
     for kind in kinds if len(kinds) > 1 else ():
         began = time.monotonic()
-        tried = fit_candidate(ground, kind, used, log, steps, unseen)
-        errors[kind] = float(predict_held_out(tried.calibrated, unseen, 1, tried.latents).error_K.mean())
+        errors[kind] = _error(fit_candidate(ground, kind, used, log, steps, unseen))
         took_s[kind] = time.monotonic() - began
     best = min(errors, key=lambda kind: errors[kind]) if errors else kinds[0]
     if errors:
@@ -53,8 +51,13 @@ def choose(
             console.say(f"calibrate: about {duration((ground.fit.steps + later) * took_s[best] / steps)} left")
     chosen = fit_candidate(ground, best, used, log, unseen=unseen)
     if not errors:
-        errors[best] = float(predict_held_out(chosen.calibrated, unseen, 1, chosen.latents).error_K.mean())
+        errors[best] = _error(chosen)
     return chosen, {str(kind): error for kind, error in errors.items()}
+
+
+def _error(candidate: Candidate) -> float:
+    assert candidate.error is not None  # it was fitted with episodes held out
+    return candidate.error
 
 
 def _kinds(ground: Ground, asked: Kind | Literal["auto"]) -> tuple[Kind, ...]:

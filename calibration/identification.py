@@ -76,7 +76,8 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         chosen = mjcf.choose(model, log, config.embodiment.identifiable)
         console.say(f"identify: {len(chosen)} parameters, {len(log.time_s)} samples")
         guess = _late(log, chosen, config.embodiment.interface)
-        found = identify(alone, log, chosen, config.fit, config.seed, console.say, guess)
+        with console.progress("identify (search)", None) as bar:
+            found = identify(alone, log, chosen, config.fit, config.seed, console.say, guess, bar.advance)
         _show(found)
         worst = 1.1 * found.rmse.get("held_out_before", np.inf) + _AS_GOOD_RAD
         gates = {"no_worse_than_the_mjcf": bool(found.rmse.get("held_out", 0.0) <= worst)}

@@ -165,10 +165,12 @@ def identify(
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
     guess: Array | None = None,
+    step: Callable[..., None] = lambda **_: None,
 ) -> Identified:
     """Fit the parameters to the first part of a log and judge them on the rest.
 
-    `guess` is one of the starting points: after the MJCF's values, or instead of them where there is to be one.
+    `guess` is one of the starting points: after the MJCF's values, or instead of them where there is to be one. `step`
+    is called at every step of a search, with a `note` of where it is.
 
     Raises:
         UserError: no parameters, or a log and MJCF that do not belong together.
@@ -181,11 +183,11 @@ def identify(
     cut = int(config.fit_share * len(log.time_s))
     fitted, longest = slice(0, cut), config.segment_s or np.inf
     problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest), config)
-    found, starts, outliers = _search(problem, _starts(parameters, config.starts, seed, guess), config, say)
+    found, starts, outliers = _search(problem, _starts(parameters, config.starts, seed, guess), config, say, step)
     if not problem.loop.uses_contact_rightly(found[0]):
         say("contacts occur at the identified values: fitting again with contacts simulated")
         problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest, contact=True), config)
-        found, starts, outliers = _search(problem, _starts(parameters, config.starts, seed, guess), config, say)
+        found, starts, outliers = _search(problem, _starts(parameters, config.starts, seed, guess), config, say, step)
     values, jacobian = found
     error = problem.error(values) / problem.sigma_J
     estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MJ)
@@ -206,14 +208,18 @@ def identify(
 
 
 def _search(
-    problem: _Problem, starts: Sequence[Array], config: FitConfig, say: Callable[[str], None]
+    problem: _Problem,
+    starts: Sequence[Array],
+    config: FitConfig,
+    say: Callable[[str], None],
+    step: Callable[..., None],
 ) -> tuple[tuple[Array, Array], list[tuple[float, Array]], float]:
     """Best values with their Jacobian, where every start ended, and the share of outliers."""
     ends: list[tuple[float, Array]] = []
     parameters = problem.loop.parameters
     jacobian = np.zeros((0, len(parameters)))
     for i, start in enumerate(starts):
-        values, jacobian, objective = _descend(problem, parameters, start, config, quick=config.robust)
+        values, jacobian, objective = _descend(problem, start, config, step, quick=config.robust)
         ends.append((objective, values))
         deviations = np.sqrt(2 * objective / max(int(problem.use_MJ.sum()), 1))
         say(f"start {i + 1} of at most {len(starts)}: {deviations:.2f} times the measurement noise is left")
@@ -223,7 +229,7 @@ def _search(
     best = min(ends, key=lambda end: end[0])[1]
     if config.robust or len(ends) > 1:
         outliers = problem.rescale(best)
-        best, jacobian, _ = _descend(problem, parameters, best, config)
+        best, jacobian, _ = _descend(problem, best, config, step)
     return (best, jacobian), ends, outliers
 
 
@@ -244,16 +250,20 @@ def _starts(parameters: Sequence[Parameter], count: int, seed: int, guess: Array
 
 
 def _descend(
-    problem: _Problem, parameters: Sequence[Parameter], start: Array, config: FitConfig, quick: bool = False
+    problem: _Problem, start: Array, config: FitConfig, step: Callable[..., None], quick: bool = False
 ) -> tuple[Array, Array, float]:
+    def jacobian(x: Array, residual: Array) -> Array:
+        step(note=f"{np.sqrt(np.mean(residual**2)):.2f} times the measurement noise is left")
+        return problem.jacobian(x, residual)
+
     options: dict[str, Any] = {"norm": _Huber(_ROBUST)} if config.robust and not quick else {}
     found, result = sysid.optimize(
-        to_sysid(parameters, problem.loop.full, start),
+        to_sysid(problem.loop.parameters, problem.loop.full, start),
         problem.residual,
         optimizer="mujoco",
         verbose=False,
         x_scale="jac",
-        jacobian=problem.jacobian,
+        jacobian=jacobian,
         xtol=10 * _CONVERGED if quick else _CONVERGED,
         max_iters=config.iterations,
         output=io.StringIO(),

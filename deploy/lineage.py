@@ -1,7 +1,8 @@
 """Where a run came from: the manifests followed back to the videos, every SHA-256 computed again."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from robot_wm.contracts import bundle, files, run
 from robot_wm.contracts.errors import UserError
 
 _DIGITS = 12
+Digest = Callable[[Path], str]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def show(path: Path, as_json: bool = False) -> int:
     Raises:
         UserError: no run there.
     """
-    root = trace(path)
+    with _counted() as digest:
+        root = trace(path, digest)
     problems = sum(len(node.problems) for node in root.walk())
     if as_json:
         print(json.dumps(asdict(root), indent=2, default=str))
@@ -54,8 +57,25 @@ def show(path: Path, as_json: bool = False) -> int:
     return int(problems > 0)
 
 
-def trace(path: Path) -> Node:
-    """The tree of a finished run.
+@contextlib.contextmanager
+def _counted() -> Iterator[Digest]:
+    """`files.fingerprint`, with a progress bar where the package is installed that draws it."""
+    try:
+        from robot_wm import console
+    except ImportError:
+        yield files.fingerprint
+        return
+    with console.progress("lineage", None) as bar:
+
+        def digest(path: Path) -> str:
+            bar.advance(note=path.name)
+            return files.fingerprint(path)
+
+        yield digest
+
+
+def trace(path: Path, digest: Digest = files.fingerprint) -> Node:
+    """The tree of a finished run; `digest` computes every SHA-256.
 
     Raises:
         UserError: `path` is neither a finished run nor inside one.
@@ -67,7 +87,7 @@ def trace(path: Path) -> Node:
             made_from = ", ".join(f"{stage} {sha256[:_DIGITS]}" for stage, sha256 in known.items())
             raise UserError(f"{path} is a bundle without its run (made from {made_from})", "Give the export run itself")
         raise UserError(f"{path} is not a finished run (no {run.MANIFEST})", "Give a folder such as runs/export/RUN")
-    return _run_node("", folder, files.sha256(folder / run.MANIFEST), ())
+    return _run_node("", folder, files.sha256(folder / run.MANIFEST), (), digest)
 
 
 def lines(node: Node, prefix: str = "", branch: str = "", shown: set[str] | None = None) -> list[str]:
@@ -92,29 +112,30 @@ def locate(path: Path, user: Path) -> Path | None:
     return next((p for p in (path, runs.parent / path, runs / Path(*path.parts[-2:])) if p.exists()), None)
 
 
-def _run_node(role: str, folder: Path, sha256: str, problems: tuple[str, ...]) -> Node:
+def _run_node(role: str, folder: Path, sha256: str, problems: tuple[str, ...], digest: Digest) -> Node:
     try:
         manifest = run.read_run(folder)
     except UserError as error:
         return Node(role, folder, "", sha256, (*problems, error.problem))
-    broken = [problem for name, output in manifest.outputs.items() if (problem := _check(folder, name, output.sha256))]
-    parents = tuple(_input_node(name, item, folder) for name, item in manifest.inputs.items())
+    wrong = (_check(folder, name, output.sha256, digest) for name, output in manifest.outputs.items())
+    broken = [problem for problem in wrong if problem]
+    parents = tuple(_input_node(name, item, folder, digest) for name, item in manifest.inputs.items())
     return Node(role, folder, manifest.stage, sha256, (*problems, *broken), parents)
 
 
-def _input_node(role: str, item: run.Artifact, user: Path) -> Node:
+def _input_node(role: str, item: run.Artifact, user: Path, digest: Digest) -> Node:
     path = locate(Path(item.path), user)
     if path is None:
         return Node(role, Path(item.path), "", item.sha256, ("missing",))
-    problems = () if files.fingerprint(path) == item.sha256 else ("altered",)
+    problems = () if digest(path) == item.sha256 else ("altered",)
     writer = next((p for p in (path, *path.parents[:2]) if (p / run.MANIFEST).is_file()), None)
     if writer is None:
         return Node(role, path, "", item.sha256, problems)
-    return _run_node(role, writer, item.sha256, problems)
+    return _run_node(role, writer, item.sha256, problems, digest)
 
 
-def _check(folder: Path, name: str, sha256: str) -> str | None:
+def _check(folder: Path, name: str, sha256: str, digest: Digest) -> str | None:
     path = files.confine(folder, name)
     if not path.exists():
         return f"{name} missing"
-    return None if files.fingerprint(path) == sha256 else f"{name} altered"
+    return None if digest(path) == sha256 else f"{name} altered"

@@ -138,6 +138,8 @@ def read_recorded(log: Path, controllable: Controllable, rows: int, seed: int) -
     if not log.exists():
         raise UserError(f"the log {log} that calibration used is gone", "Give data=PATH of a log of the same body")
     dataset = LeRobotDataset(dataset_folder(log))
+    for key in (STATE, ACTION):
+        dataset.feature(key)
     camera, skip = controllable.embodiment.camera, controllable.command.frame_skip
     frames: list[NDArray[np.uint8]] = []
     proprio: list[NDArray[np.float32]] = []
@@ -148,9 +150,6 @@ def read_recorded(log: Path, controllable: Controllable, rows: int, seed: int) -
         if not len(picked):
             continue
         columns = dataset.columns(episode)
-        for key in (STATE, ACTION):
-            if key not in columns:
-                raise UserError(f"{log} has no feature {key!r}", f"It has: {', '.join(columns)}")
         frames.append(dataset.frames_at(episode, picked, camera.name, (camera.height, camera.width)))
         proprio.extend(columns[STATE][picked])
         reference.extend(columns[ACTION][picked - 1])

@@ -68,7 +68,7 @@ TINY = WorldModelConfig(
 )
 SCALES = Scales(1.0, (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
 EPISODES, LENGTH = 4, 41
-PROGRESS = re.compile(r" \d+/\d+ .*:[\d-]{2}")
+PROGRESS = re.compile(r" \d+/(\? |\d+ .*:[\d-]{2})")
 
 
 class Workshop:

@@ -64,7 +64,7 @@ def dataset(
     return path
 
 
-def test_identify_writes_a_patch_and_a_model_that_compiles(tmp_path: Path) -> None:
+def test_identify_writes_a_patch_and_a_model_that_compiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parameters = chosen("damping")
     hidden = np.array([p.nominal for p in parameters]) * [1.8, 0.6]
     log = record(parameters, hidden, 3.0, rate_hz=125.0)
@@ -72,6 +72,7 @@ def test_identify_writes_a_patch_and_a_model_that_compiles(tmp_path: Path) -> No
     arm = body(tmp_path / "arm.xml", MJCF, "tip", identifiable={"damping": (0.1, 10.0)})
     config = IdentifyConfig(arm, str(data), fit=FitConfig(starts=1), out=str(tmp_path / "runs"))
     run = identify_body(config)
+    assert "identify (search)" in (said := capsys.readouterr().err) and "times the measurement noise" in said
     manifest = read_run(run, "identify")
     assert manifest.gates["no_worse_than_the_mjcf"] and manifest.metrics["held_out"] < 1e-3
     found = files.read_json(run / "identified.json")["parameters"]

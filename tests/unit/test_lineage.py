@@ -27,7 +27,8 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 def test_chain_is_followed_to_the_video(chain: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lineage", str(chain["export"])]) == 0
-    shown = capsys.readouterr().out
+    shown, progress = capsys.readouterr()
+    assert "lineage" in progress and "9/?" in progress, "a digest for each artifact and input"
     assert [node.stage for node in lineage.trace(chain["export"]).walk()] == [
         "export", "pretrain", "ingest", "", "ingest", "",
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,9 +11,17 @@ from pathlib import Path
 import pytest
 
 from deploy import compose
+from deploy.bench import bench
+from deploy.bench.result import Row
 from deploy.cli import main
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import open_run
+
+
+@pytest.fixture(autouse=True)
+def handlers_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra closes every handler of logging, and absl's takes with it the stream into which pytest captures."""
+    monkeypatch.setattr(logging, "_handlerList", [])
 
 
 def test_a_job_gets_its_own_overrides_as_text_and_can_compose(tmp_path: Path) -> None:
@@ -76,6 +85,21 @@ def test_what_jobs_wrote_is_printed_one_a_line_or_as_one_object(
     ]
     assert main(["board", "--multirun", "--json", "file=a.pdf", "board.rows=1,2"]) == 2
     assert "not every job" in json.loads(capfd.readouterr().out)["error"]["problem"]
+
+
+def counted(config: bench.BenchConfig) -> list[Row]:
+    return [Row("seed", config.seed)]
+
+
+def test_what_benchmarks_measure_stands_in_the_same_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "toy_benchmark", sys.modules[__name__])
+    monkeypatch.setitem(bench.BENCHMARKS, "toy", ("toy_benchmark", "counted"))
+    assert main(["bench", "toy", "--multirun", "seed=1,2", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert [job["result"]["rows"][0]["value"] for job in told["jobs"]] == [1, 2]
 
 
 def test_parts_share_a_run_folder_and_who_finishes_it_is_alone(tmp_path: Path) -> None:
