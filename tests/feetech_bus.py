@@ -5,10 +5,18 @@ here and every answer is parsed there. Nothing waits: what is not there is read 
 timeouts run out.
 """
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
 
 PING, READ, WRITE, SYNC_READ, SYNC_WRITE = 1, 2, 3, 130, 131
 TORQUE, GOAL, PRESENT, SPEED = 40, 42, 56, 58
+CALIBRATION = {
+    "left": {"id": 3, "drive_mode": 0, "homing_offset": 12, "range_min": 1048, "range_max": 3048},
+    "right": {"id": 5, "drive_mode": 1, "homing_offset": -7, "range_min": 948, "range_max": 2948},
+}
 
 
 @dataclass
@@ -127,3 +135,20 @@ class SerialBus:
             self.corrupt -= 1
             check ^= 0xFF
         self._answers += b"\xff\xff" + packet + bytes([check])
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> SerialBus:
+    """The two servos of CALIBRATION, both at 2048: at every port that is opened."""
+    library = pytest.importorskip("scservo_sdk.port_handler", reason="needs pip install 'robot-wm[feetech]'")
+    found = SerialBus({3: Servo(2048), 5: Servo(2048)})
+    monkeypatch.setattr(library.serial, "Serial", found.open)
+    return found
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    """CALIBRATION as `lerobot-calibrate` writes it."""
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps(CALIBRATION))
+    return path

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.transitions import Transitions, as_shown, load_transitions
-from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
-from robot_wm.data.lerobot_writer import LeRobotWriter
+from robot_wm.contracts.embodiment import Embodiment
 from sims import robots
 from sims.truth import Truth
-from sims.twin import Twin
+from tests.late_twin import record_babble
 from tests.small_bodies import planar_arm
 
 EPISODES, ROWS = 4, 81
@@ -45,40 +44,20 @@ def test_a_known_delay_is_taken_out_of_a_log(tmp_path: Path, interface: str) -> 
     assert errors[0.13] < 1.5 * best
 
 
-def _record(path: Path, body, truth: Truth) -> Path:
-    simulation = robots.load(body)
-    twin = Twin(simulation, truth=truth)
-    command, rng = simulation.command, np.random.default_rng(0)
-    names = simulation.proprio_names
-    features = {
-        image_key("above"): Feature("video", (32, 48, 3), ("height", "width", "channels")),
-        STATE: Feature("float32", (len(names),), names),
-        ACTION: Feature("float32", (command.dim,), command.names),
-    }
-    with LeRobotWriter(path, body.control_rate_hz, features) as writer:
-        for episode in range(EPISODES):
-            simulation.reset(episode)
-            twin.reset()
-            reference, states, actions = simulation.reference(), [], []
-            target = reference
-            for row in range(ROWS):
-                if row % 7 == 0:
-                    target = rng.uniform(-1, 1, command.dim)
-                reference = reference + np.clip(
-                    target - reference, -0.6 * np.asarray(command.max_step), 0.6 * np.asarray(command.max_step)
-                )
-                states.append(simulation.proprio())
-                actions.append(twin.write(reference))
-            columns = {STATE: np.asarray(states, np.float32), ACTION: np.asarray(actions, np.float32)}
-            writer.add_episode(
-                columns, {image_key("above"): rng.integers(0, 255, (ROWS, 32, 48, 3), np.uint8)}, "babble"
-            )
-    twin.close()
-    simulation.close()
-    return path
+def _record(path: Path, body: Embodiment, truth: Truth) -> Path:
+    with robots.load(body) as simulation:
+        step_U = 0.6 * np.asarray(simulation.command.max_step)
+    target_U = np.zeros(len(step_U))
+
+    def babble(row: int, _: np.ndarray, last_U: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if row % 7 == 0:
+            target_U[:] = rng.uniform(-1, 1, len(step_U))
+        return last_U + np.clip(target_U - last_U, -step_U, step_U)
+
+    return record_babble(path, body, truth, EPISODES, ROWS, babble)
 
 
-def _load(folder: Path, log: Path, body) -> Transitions:
+def _load(folder: Path, log: Path, body: Embodiment) -> Transitions:
     simulation = robots.load(body)
     simulation.close()
     return load_transitions(log, body, simulation.command, simulation.proprio_names, 32, 500, folder / "cache")

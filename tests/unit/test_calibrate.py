@@ -14,12 +14,11 @@ from calibration.stages.calibrate import PATCH, CalibrateConfig, calibrate
 from calibration.summary import SUMMARY, Summary
 from robot_wm.contracts import files
 from robot_wm.contracts.config import from_mapping
-from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
+from robot_wm.contracts.dataset import STATE
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import read_run
 from robot_wm.data.lerobot import LeRobotDataset
-from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.data.scales import Scales
 from robot_wm.models.adapter import AdapterConfig
 from robot_wm.models.dynamics import DynamicsConfig
@@ -27,9 +26,8 @@ from robot_wm.models.encoder import EncoderConfig
 from robot_wm.models.world_model import WorldModelConfig
 from robot_wm.planning.controllable import load_controllable
 from robot_wm.planning.planner import PlannerConfig
-from sims import robots
 from sims.truth import Truth
-from sims.twin import Twin
+from tests.late_twin import record_babble
 from tests.small_bodies import planar_arm
 from tests.tiny_pretrained import write_untrained
 
@@ -48,35 +46,14 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Embodiment:
 @pytest.fixture(scope="module")
 def log(arm: Embodiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Babbling of a twin whose commands are late."""
-    path, rng = tmp_path_factory.mktemp("log") / "dataset", np.random.default_rng(0)
-    with robots.load(arm) as simulation:
-        twin, command, names = (
-            Twin(simulation, truth=Truth(delay_s=DELAY_S)),
-            simulation.command,
-            simulation.proprio_names,
-        )
-        features = {
-            image_key("above"): Feature("video", (32, 48, 3), ("height", "width", "channels")),
-            STATE: Feature("float32", (len(names),), names),
-            ACTION: Feature("float32", (command.dim,), command.names),
-        }
-        with LeRobotWriter(path, arm.control_rate_hz, features) as writer:
-            for episode in range(EPISODES):
-                simulation.reset(episode)
-                twin.reset()
-                frames, states, actions, wanted = [], [], [], np.zeros(command.dim)
-                for row in range(ROWS):
-                    if row % 5 == 0:
-                        home = simulation.proprio()[: command.dim]
-                        wanted = np.clip(rng.uniform(-1.5, 1.5, command.dim) - 1.5 * home, -2, 2)
-                    seen = twin.read()
-                    frames.append(seen.frame_YXC)
-                    states.append(seen.proprio_P)
-                    actions.append(twin.write(wanted))
-                columns = {STATE: np.asarray(states, np.float32), ACTION: np.asarray(actions, np.float32)}
-                writer.add_episode(columns, {image_key("above"): np.stack(frames)}, "babble")
-        twin.close()
-    return path
+
+    def babble(row: int, proprio_P: np.ndarray, last_U: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if row % 5:
+            return last_U
+        return np.clip(rng.uniform(-1.5, 1.5, len(last_U)) - 1.5 * proprio_P[: len(last_U)], -2, 2)
+
+    path = tmp_path_factory.mktemp("log") / "dataset"
+    return record_babble(path, arm, Truth(delay_s=DELAY_S), EPISODES, ROWS, babble)
 
 
 @pytest.fixture(scope="module")

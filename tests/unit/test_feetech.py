@@ -13,17 +13,15 @@ from deploy.runtime.controller import Controller
 from deploy.runtime.loop import run_loop
 from deploy.runtime.safety import STALE_FRAME, Safety
 from robot_wm.contracts.errors import UserError
-from tests.feetech_bus import PRESENT, SPEED, TORQUE, SerialBus, Servo
+from tests.feetech_bus import CALIBRATION, PRESENT, SPEED, TORQUE, SerialBus
+from tests.feetech_bus import bus as bus
+from tests.feetech_bus import calibration as calibration
 from tests.handmade_bundle import colour, make_spec, write_bundle
 
 pytest.importorskip("scservo_sdk", reason="needs pip install 'robot-wm[feetech]'")
 
 SPEC = make_spec("joint_position")
 TICK_RAD = 2 * np.pi / 4096
-CALIBRATION = {
-    "left": {"id": 3, "drive_mode": 0, "homing_offset": 12, "range_min": 1048, "range_max": 3048},
-    "right": {"id": 5, "drive_mode": 1, "homing_offset": -7, "range_min": 948, "range_max": 2948},
-}
 
 
 class Pictures:
@@ -36,22 +34,6 @@ class Pictures:
 
     def close(self) -> None:
         pass
-
-
-@pytest.fixture
-def bus(monkeypatch: pytest.MonkeyPatch) -> SerialBus:
-    import scservo_sdk.port_handler as library
-
-    found = SerialBus({3: Servo(2048), 5: Servo(2048)})
-    monkeypatch.setattr(library.serial, "Serial", found.open)
-    return found
-
-
-@pytest.fixture
-def calibration(tmp_path: Path) -> Path:
-    path = tmp_path / "arm.json"
-    path.write_text(json.dumps(CALIBRATION))
-    return path
 
 
 def arm(calibration: Path, execute: bool = False) -> Feetech:
