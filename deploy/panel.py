@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.runtime.loop import Tick, latency_percentiles_ms
+from deploy.runtime.flight import Tick
+from deploy.runtime.loop import latency_percentiles_ms
 from deploy.runtime.safety import Safety
 from robot_wm import console
 from robot_wm.contracts.bundle import ControllerSpec

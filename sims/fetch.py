@@ -121,7 +121,7 @@ class FetchSimulation(Simulation):
         """As for any body; a thread per core, because the environment places its mocap target anew at every step."""
         commands_NKU = np.clip(commands_NKU, self.command.low, self.command.high)
         state = self.state()[: -self.command.dim]
-        workers = self._workers()
+        workers = self._rollouts.workers()
         shares = np.array_split(commands_NKU, len(workers))
         with ThreadPoolExecutor(len(workers)) as pool:
             found = list(pool.map(self._follow, workers, shares, [state] * len(workers)))

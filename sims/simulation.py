@@ -1,10 +1,8 @@
 """One body in MuJoCo, commanded at its control rate: any MJCF whose actuators drive joints."""
 
-import os
 from typing import Any
 
 import mujoco
-import mujoco.rollout
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,10 +11,10 @@ from robot_wm.contracts.errors import UserError
 from sims import actuation, points
 from sims.points import Point
 from sims.render import Added, Renderer, world_to_camera
+from sims.rollouts import Rollouts
 from sims.stability import has_diverged
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_PHYSICS = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _PERTURBATION = {mujoco.mjtJoint.mjJNT_HINGE: 0.05, mujoco.mjtJoint.mjJNT_SLIDE: 0.01}  # rad, m
 _OBJECT_M = 0.03  # how far a reset moves the object along x and y
 _POSE_ITERATIONS, _DAMPING_M, _MOST_TURN = 60, 0.05, 0.25  # of inverse kinematics
@@ -70,7 +68,7 @@ class Simulation:
         self.camera = self.embodiment.camera
         self._renderer = Renderer(self.model, self.camera)
         self._reference_U = np.zeros(self.command.dim)
-        self._rollout_data: list[mujoco.MjData] = []
+        self._rollouts = Rollouts(self.model)
 
     def reset(self, seed: int) -> None:
         """To the home pose, moved by up to 0.05 rad or 1 cm per joint, at rest; the object by up to 3 cm."""
@@ -252,28 +250,9 @@ class Simulation:
         open. True dynamics on all cores; the present state stays as it is.
         """
         commands_NKU = np.clip(commands_NKU, self.command.low, self.command.high)
-        num, length, _ = commands_NKU.shape
-        control = np.broadcast_to(self.data.ctrl, (num, length, self.model.nu)).copy()
+        control = np.broadcast_to(self.data.ctrl, (*commands_NKU.shape[:2], self.model.nu)).copy()
         control[:, :, self._actuators] = commands_NKU
-        start = np.empty(mujoco.mj_stateSize(self.model, _PHYSICS))
-        mujoco.mj_getState(self.model, self.data, start, _PHYSICS)
-        states, _ = mujoco.rollout.rollout(
-            self.model,
-            self._workers(),
-            np.broadcast_to(start, (num, start.size)),
-            np.repeat(control, self._substeps, axis=1),
-            initial_warmstart=np.broadcast_to(self.data.qacc_warmstart, (num, self.model.nv)),
-        )
-        return self._positions(states[:, self._substeps - 1 :: self._substeps])
-
-    def _positions(self, states_NKS: NDArray[np.float64]) -> NDArray[np.float64]:
-        data = self._workers()[0]
-        positions = np.empty((*states_NKS.shape[:2], len(self._points(data)), 3))
-        for where in np.ndindex(*states_NKS.shape[:2]):
-            mujoco.mj_setState(self.model, data, states_NKS[where], _PHYSICS)
-            mujoco.mj_kinematics(self.model, data)
-            positions[where] = self._points(data)
-        return positions
+        return self._rollouts.follow(self.data, control, self._substeps, self._points)
 
     def _points(self, data: mujoco.MjData) -> NDArray[np.float64]:
         """The end effector; where there are such, the object and the second hand [m], (P, 3)."""
@@ -283,11 +262,6 @@ class Simulation:
         if self._second_hand is not None:
             found.append(self._second_hand.place(data))
         return np.stack(found)
-
-    def _workers(self) -> list[mujoco.MjData]:
-        if not self._rollout_data:
-            self._rollout_data = [mujoco.MjData(self.model) for _ in range(os.cpu_count() or 1)]
-        return self._rollout_data
 
     def close(self) -> None:
         """Free the renderer."""

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from deploy.drivers.remote import Remote
 from deploy.drivers.wire import WireError
 from deploy.runtime.controller import Controller, Plan
-from deploy.runtime.loop import Tick, run_loop
+from deploy.runtime.flight import Tick
+from deploy.runtime.loop import run_loop
 from deploy.runtime.recorder import FlightLog
 from deploy.runtime.safety import Safety
 from robot_wm.contracts import config, files

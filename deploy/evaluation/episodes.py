@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from deploy.evaluation import footage
 from deploy.evaluation.references import Blindfold, Decider
 from deploy.runtime.controller import Controller
-from deploy.runtime.loop import Tick, run_loop
+from deploy.runtime.flight import Tick
+from deploy.runtime.loop import run_loop
 from deploy.runtime.safety import Safety
 from robot_wm.contracts.robot import Robot
 from robot_wm.evaluation.results import Episode

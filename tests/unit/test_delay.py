@@ -9,7 +9,8 @@ import pytest
 
 from deploy.runtime import safety as guards
 from deploy.runtime.controller import Plan
-from deploy.runtime.loop import LoopResult, Tick, run_loop
+from deploy.runtime.flight import Tick
+from deploy.runtime.loop import LoopResult, run_loop
 from deploy.runtime.safety import Safety
 from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.errors import UserError

@@ -11,7 +11,8 @@ import pytest
 from deploy.runtime import safety as guards
 from deploy.runtime.clock import TickClock
 from deploy.runtime.controller import Controller
-from deploy.runtime.loop import Tick, latency_percentiles_ms, run_loop, stop
+from deploy.runtime.flight import Tick
+from deploy.runtime.loop import latency_percentiles_ms, run_loop, stop
 from deploy.runtime.recorder import FlightLog, read_episodes
 from deploy.runtime.safety import Safety
 from robot_wm.contracts.errors import UserError
