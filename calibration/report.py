@@ -10,7 +10,7 @@ from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import Certainty
 from calibration.prediction import Prediction
-from calibration.report_body import body_advice, camera_words, more_parameters, overlay, parameters, tracking
+from calibration.report_body import body_advice, camera_words, more_parameters, overlay, parameters, small, tracking
 from calibration.summary import Summary
 from calibration.timing import Delay
 from robot_wm.contracts.embodiment import Embodiment
@@ -76,7 +76,7 @@ def _body(folder: Path, summary: Summary) -> dict[str, Any]:
     model, camera = summary.model, summary.camera
     said: dict[str, Any] = {"model": model, "camera": None}
     if model is not None:
-        errors = f"{1e3 * model.error_before:.3g} and {1e3 * model.error_after:.3g} mrad (or mm)"
+        errors = f"{small(model.error_before, 'rad')} and {small(model.error_after, 'rad')} (or mm)"
         said |= {"model_error": errors, "tracking": tracking(model, summary.position_units)}
         said |= {"parameters": parameters(model), "more": more_parameters(model)}
     if camera is not None:

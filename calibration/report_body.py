@@ -11,6 +11,7 @@ from calibration.camera_placement import OVERLAY
 from calibration.summary import Summary
 
 _MANY = 24  # parameters shown; the rest is in identified.json
+_SEEN = 1e-5  # an error below it is none [rad or m]
 
 
 @dataclass(frozen=True)
@@ -20,20 +21,20 @@ class Tracking:
     Attributes:
         joint: its name.
         before, after: the error with the MJCF as it was and as identified, with its unit.
-        share: of the error that is left, 0 to 1.
+        share: of the error that is left, 0 to 1; None where the MJCF was as good.
     """
 
     joint: str
     before: str
     after: str
-    share: float
+    share: float | None
 
 
 def tracking(model: FoundModel, units: tuple[str, ...]) -> list[Tracking]:
     """Of every joint, on the part of the log that was not fitted."""
     each = zip(model.joints, units, model.before_by_joint, model.after_by_joint, strict=True)
     return [
-        Tracking(joint, _small(before, unit), _small(after, unit), min(1.0, after / max(before, 1e-12)))
+        Tracking(joint, small(before, unit), small(after, unit), after / before if after < before else None)
         for joint, unit, before, after in each
     ]
 
@@ -72,7 +73,7 @@ def body_advice(summary: Summary) -> list[str]:
         lines.append("The log has faults (What is wrong with the log): mend what can be mended before recording more.")
     model = summary.model
     if model is not None:
-        bounded = [p.name for p in model.parameters if p.bound]
+        bounded = [p.name for p in model.parameters if p.bound and not _is_none(p)]
         silent = [p.name for p in model.parameters if not p.identifiable and not p.bound]
         if bounded:
             lines.append(
@@ -91,8 +92,9 @@ def _names(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def _small(error: float, unit: str) -> str:
-    return f"{1e3 * error:.3g} m{unit}"
+def small(error: float, unit: str) -> str:
+    """An error [SI] in thousandths; what no encoder could see is not spelt out."""
+    return f"{1e3 * error:.3g} m{unit}" if error >= _SEEN else f"less than {1e3 * _SEEN:g} m{unit}"
 
 
 def _value(value: float, unit: str) -> str:
@@ -104,7 +106,14 @@ def _found(p: FoundParameter) -> str:
     return f"{p.value:.3g}{interval} {p.unit}".rstrip()
 
 
+def _is_none(p: FoundParameter) -> bool:
+    """Whether the log speaks for none of something that cannot be negative: no bound could be wider."""
+    return p.bound == "low" and p.low == 0
+
+
 def _remark(p: FoundParameter) -> str:
+    if _is_none(p):
+        return "none found"
     if p.bound:
         return f"on its {p.bound} bound"
     return "" if p.identifiable else "the log says too little"

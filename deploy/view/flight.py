@@ -221,7 +221,7 @@ def _outcome(outcome: dict[str, Any] | None) -> str:
         told.append(f"{100 * outcome['distance_m']:.1f} cm were left.")
     guards = {words.GUARDS.get(name, name): count for name, count in outcome.get("guards", {}).items() if count}
     told.append(
-        "Guards: " + ", ".join(f"{k} on {v} ticks" for k, v in guards.items()) + "."
+        "Guards: " + ", ".join(f"{k} on {v} tick{'s' * (v > 1)}" for k, v in guards.items()) + "."
         if guards
         else "No guard stepped in."
     )

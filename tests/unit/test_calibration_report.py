@@ -121,7 +121,7 @@ def test_it_shows_log_model_and_camera(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", page)))
     for words in (
-        fault, "stray by 21 and 3.4 mrad", "damping:shoulder 0.3 N·m·s/rad 0.412 ± 0.011 N·m·s/rad 0 to 3",
+        fault, "stray by 21 mrad and 3.4 mrad", "damping:shoulder 0.3 N·m·s/rad 0.412 ± 0.011 N·m·s/rad 0 to 3",
         "on its high bound", "shoulder 30 mrad 4 mrad", "frictionloss:elbow ended on a bound: widen it",
         "From 24 pictures of the board: its corners are off by 0.21 px", "known to 0.9 mm", "0.06 degrees",
     ):  # fmt: skip
@@ -139,3 +139,23 @@ def test_a_summary_comes_back_from_its_file() -> None:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_scrolls_sideways(page: str, tmp_path: Path, width: int) -> None:
     assert width_needed(page, tmp_path, width) <= width
+
+
+def test_a_model_that_was_right_is_kept_and_what_cannot_be_negative_is_not_to_be_widened(tmp_path: Path) -> None:
+    none = FoundParameter("delay", "s", 0.0, 0.0, None, 0.0, 0.15, "low", False)
+    right = replace(
+        MODEL, parameters=(none,), error_before=2e-9, error_after=5e-5, before_by_joint=(2e-9, 3e-9),
+        after_by_joint=(4e-5, 5e-5), warnings=(),
+    )  # fmt: skip
+    page = _page_of(tmp_path, right)
+    for words in ("stray by less than 0.01 mrad and 0.05 mrad", "at least as well as it was: keep it", "none found", "nothing to gain"):
+        assert words in page, words
+    assert "widen it" not in page
+    assert "keep it" not in _page_of(tmp_path, MODEL)
+
+
+def _page_of(folder: Path, model: FoundModel) -> str:
+    known = replace(summary(TOLD), model=model, position_units=("rad", "rad"))
+    two = replace(prediction(), error_by_entry=np.ones(2), copy_by_entry=np.ones(2))
+    write_report(folder, fetch(), ("shoulder_position", "elbow_position"), two, two, known)
+    return html.unescape((folder / "report.html").read_text(encoding="utf-8"))
