@@ -148,7 +148,12 @@ def test_a_model_that_was_right_is_kept_and_what_cannot_be_negative_is_not_to_be
         after_by_joint=(4e-5, 5e-5), warnings=(),
     )  # fmt: skip
     page = _page_of(tmp_path, right)
-    for words in ("stray by less than 0.01 mrad and 0.05 mrad", "at least as well as it was: keep it", "none found", "nothing to gain"):
+    for words in (
+        "stray by less than 0.01 mrad and 0.05 mrad",
+        "at least as well as it was: keep it",
+        "none found",
+        "nothing to gain",
+    ):
         assert words in page, words
     assert "widen it" not in page
     assert "keep it" not in _page_of(tmp_path, MODEL)
