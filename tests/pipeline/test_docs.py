@@ -221,6 +221,13 @@ def test_site_builds_strictly_and_asks_for_nothing_from_elsewhere(tmp_path: Path
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert not re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"https?:", text), page
+        prose = re.sub(
+            r"<(pre|code)\b.*?</\1>", "", text[text.find("<article") : text.find("</article")], flags=re.DOTALL
+        )
+        unread = re.findall(
+            r"\|\s*:?-{3,}.{0,40}|\n\s*[-*] \S.{0,40}|```", prose
+        )  # tables and lists without a blank line
+        assert not unread, (page, unread)
         assert not re.findall(r"<link[^>]*rel=\"(?:stylesheet|preconnect|icon)\"[^>]*href=\"https?:", text), page
     assert "▸ run by the tests" in (site / "howto" / "camera.html").read_text(encoding="utf-8")
     api = (site / "python" / "api.html").read_text(encoding="utf-8")
