@@ -189,11 +189,11 @@ def _mend_values(log: Log) -> tuple[Log, list[Fault]]:
     same = log.episodes[4:] == log.episodes[:-4]  # all five neighbours of one episode
     spike[2:-2] = (away > bound) & same[:, None]
     for name, mask, why in (
-        ("spikes", spike & finite, "measurements far from their neighbours"),
+        ("spikes", spike & finite, "measurements, far from those beside them"),
         ("positions that are no numbers", ~finite, "measurements"),
     ):
         for joint in np.flatnonzero(mask.any(axis=0)):
-            detail = f"{int(mask[:, joint].sum())} {why}"
+            detail = f"{int(mask[:, joint].sum()):,} of {len(mask):,} {why}"
             faults.append(Fault(name, log.joints[joint], detail, "Left out of the fit"))
     keep = finite & ~spike
     filled = np.column_stack([_bridge(position[:, j], keep[:, j]) for j in range(len(log.joints))])

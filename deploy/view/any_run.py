@@ -19,6 +19,12 @@ _ADVICE = {
     "evaluate": "Its report, with films of the attempts, is written by robot-wm demo.",
     "demo": "Open report.html in this folder: it is the page of the whole path.",
     "inspect": "Open dataset.html in this folder: it is the page of the dataset.",
+    "calibrate": "Open report.html in this folder: it is the page of the calibration.",
+    "verify": "Open verification.html in this folder: it is the page of what was found.",
+    "identify": "How far the joints of the simulation, driven by the log's commands alone, stray from the real ones "
+    "[rad or m]: before with the MJCF as it was, after as identified; held_out on a part that was not fitted.",
+    "camera": "How far the board's corners are off in the pictures [px], and how surely the camera's place is known "
+    "(95 %) [m]. The overlay shows the picture in red and the render in cyan: gray where they agree.",
 }
 
 
@@ -32,9 +38,10 @@ def write(path: Path, run: Path) -> Path:
     inputs = [(name, item.path, item.sha256[:12]) for name, item in manifest.inputs.items()]
     outputs = [(name, item.sha256[:12]) for name, item in manifest.outputs.items()]
     beside = [f"Written by {manifest.command} on {manifest.machine}."]
+    article = "An" if manifest.stage[0] in "aeiou" else "A"
     beside += [_ADVICE[manifest.stage]] if manifest.stage in _ADVICE else []
     return page.write(
-        path, "any_run.html", kind=f"A {manifest.stage} run", title=run.resolve().name, beside=beside,
+        path, "any_run.html", kind=f"{article} {manifest.stage} run", title=run.resolve().name, beside=beside,
         manifest=manifest, gates=_flat(manifest.gates), metrics=_flat(manifest.metrics), inputs=inputs,
         outputs=outputs, curves=sections.curves(run), pictures=_pictures(run, list(manifest.outputs)),
         config=_flat(manifest.config), controller=[],

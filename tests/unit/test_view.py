@@ -107,7 +107,7 @@ SAID = {
     "controller": ("candidates", "plans", "encode.onnx"),
     "world model": ("shipped with the package", "what came", "R²", "entry"),
     "robot": ("turn", "slide", "-1.00 to 1.00", "-0.30 to 0.30"),
-    "run": ("A identify run", "enough", "0.01", "found.txt"),
+    "run": ("An identify run", "stray from the real ones", "enough", "0.01", "found.txt"),
 }  # fmt: skip
 
 
