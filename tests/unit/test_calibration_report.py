@@ -20,7 +20,7 @@ from calibration.report import write_report
 from calibration.summary import Summary
 from calibration.timing import Clock, Delay
 from robot_wm.contracts.config import from_mapping, to_mapping
-from tests.html_page import Page, width_needed
+from tests.html_page import Page, complaints, width_needed
 from tests.small_bodies import fetch, planar_arm
 
 NAMES = ("gripper_x_position", "gripper_y_position", "gripper_z_position")
@@ -137,8 +137,9 @@ def test_a_summary_comes_back_from_its_file() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_scrolls_sideways(page: str, tmp_path: Path, width: int) -> None:
+def test_nothing_scrolls_sideways_and_a_browser_does_not_complain(page: str, tmp_path: Path, width: int) -> None:
     assert width_needed(page, tmp_path, width) <= width
+    assert complaints(tmp_path / "report.html", tmp_path, width, dark=width == 360) == []
 
 
 def test_a_model_that_was_right_is_kept_and_what_cannot_be_negative_is_not_to_be_widened(tmp_path: Path) -> None:
