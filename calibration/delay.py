@@ -24,15 +24,25 @@ _MOST_ROWS = 2000
 _LEAST_MOTION = 1e-3  # [rad or m]
 _STARTS_S, _STARTS_DRAG = (0.0, 0.05, 0.1, 0.17), (30.0, 150.0)
 _ROBUST = 0.02  # of the motion: a window in which a joint meets its end of travel does not count as much
+_APART = 2.0  # times the median window's error: what a joint does there (it rests on a table) is no answer to commands
+_ROUNDS = 4  # of fits to the windows that remain
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One joint: how late it answers, with the deviation of that, and the share of its motion that is explained."""
+    """One joint: how late it answers, with the deviation of that, and the share of its motion that is explained.
+
+    Attributes:
+        delay_s: negative where the rows hold what was measured after their command had been sent.
+        deviation_s: its standard deviation.
+        explained: 0 to 1, over the windows in which the joint obeys (half of them at least).
+        told: whether the search ended between its bounds.
+    """
 
     delay_s: float
     deviation_s: float
     explained: float
+    told: bool = True
 
 
 def command_delay(
@@ -46,7 +56,8 @@ def command_delay(
     """Delay from commands to the measured motion of the joints that they move, joint by joint and over all.
 
     A joint is taken for a servo of second order: its acceleration is linear in what is left to the command, in its
-    velocity and in 1. Episodes are simulated in windows, each from the measured state, and compared in position.
+    velocity and in 1. Episodes are simulated in windows, each from the measured state, and compared in position;
+    windows in which something else moves or stops the joint are told by their error, and left out.
 
     Args:
         time_s: of the rows, increasing within an episode.
@@ -65,7 +76,7 @@ def command_delay(
             continue
         columns = (command_NU[rows, joint], position_NU[rows, joint], velocity_NU[rows, joint])
         found.append(_answer(log, *columns, is_position))
-    good = [answer for answer in found if answer.explained > 0.8]
+    good = [answer for answer in found if answer.explained > 0.8 and answer.told]
     if not good:
         raise UserError(
             "no joint follows its command well enough to see a delay" if found else "nothing moves in the log",
@@ -120,9 +131,8 @@ def _answer(log: _Windows, command_N: Array, position_N: Array, velocity_N: Arra
     centre, scale = position_N.mean(), position_N.std()
     own = command_N - centre if is_position else command_N
 
-    def error(theta: Array, few: bool = False) -> Array:
-        """Of the positions, over how far they move on average."""
-        chosen = log.few if few else np.arange(len(log.rows))
+    def error(theta: Array, chosen: NDArray[np.int64]) -> Array:
+        """Of the positions in some windows, over how far they move on average."""
         rows, into = log.rows[chosen], log.into[chosen]
         pull, drag, gain, push = np.exp(theta[0]), np.exp(theta[1]), theta[2], theta[3]
         stiff = pull if is_position else 0.0
@@ -141,25 +151,30 @@ def _answer(log: _Windows, command_N: Array, position_N: Array, velocity_N: Arra
         seen = (1 - share) * path_WG[window, whole] + share * path_WG[window, whole + 1]
         return np.asarray((seen + centre - position_N[rows])[:, 1:].ravel() / scale)
 
-    low, high = [np.log(0.5), np.log(0.1), 0.2, -scale, -0.02], [np.log(4e4), np.log(400), 5.0, scale, MOST_S]
-    search = partial(
-        least_squares,
-        error,
-        bounds=(low, high),
-        x_scale=[1, 1, 0.2, 0.1 * scale, 0.02],
-        loss="soft_l1",
-        f_scale=_ROBUST,
-    )
+    early_s = max(0.02, log.period_s)
+    low = np.array([np.log(0.5), np.log(0.1), 0.2, -scale, -early_s])
+    high = np.array([np.log(4e4), np.log(400), 5.0, scale, MOST_S])
+    size = [1, 1, 0.2, 0.1 * scale, 0.02]
+    search = partial(least_squares, error, bounds=(low, high), x_scale=size, loss="soft_l1", f_scale=_ROBUST)
     starts = [
         np.array([np.log(400), np.log(drag), 1.0, 0.0, d])
         for d in _STARTS_S
         for drag in _STARTS_DRAG[: 2 - is_position]
     ]
-    best = min((search(start, max_nfev=8, kwargs={"few": True}) for start in starts), key=lambda end: end.cost)
-    best = search(best.x, max_nfev=40)
+    best = min((search(start, max_nfev=8, args=(log.few,)) for start in starts), key=lambda end: end.cost)
+    kept = everywhere = np.arange(len(log.rows))
+    best = search(best.x, max_nfev=40, args=(kept,))
+    for _ in range(_ROUNDS):
+        each = np.sqrt((error(best.x, everywhere).reshape(len(everywhere), -1) ** 2).mean(axis=1))
+        obeys = np.flatnonzero(each <= _APART * np.median(each))
+        if np.array_equal(obeys, kept):
+            break
+        kept = obeys
+        best = search(best.x, max_nfev=40, args=(kept,))
     left = (np.median(np.abs(best.fun)) / 0.6745) ** 2
     covariance = left * np.linalg.pinv(best.jac.T @ best.jac)
-    measured = position_N[log.rows]
+    measured = position_N[log.rows[kept]]
     still = (measured[:, :1] - measured)[:, 1:].ravel() / scale
     explained = 1 - float((best.fun**2).sum()) / max(float((still**2).sum()), 1e-12)
-    return Answer(float(best.x[4]), float(np.sqrt(covariance[4, 4])), float(explained))
+    told = -early_s + 1e-3 < best.x[4] < MOST_S - 1e-3
+    return Answer(float(best.x[4]), float(np.sqrt(covariance[4, 4])), float(explained), bool(told))

@@ -146,12 +146,17 @@ def _advice(found: Prediction, pictures: Prediction, summary: Summary, embodimen
     return lines
 
 
+_AFTER = "below 0, since its rows hold what was measured after their command was sent"
+_FIRST = "below 0, since a row's picture is newer than its joint positions"
+
+
 def _timing(found: LogTiming, embodiment: Embodiment) -> list[tuple[str, str]]:
-    def words(delay: Delay | None) -> str:
+    def words(delay: Delay | None, if_negative: str) -> str:
         if delay is None:
             return "the log does not tell"
         found_ms, within_ms = 1e3 * delay.seconds, 1e3 * delay.interval_s
-        return f"{found_ms:.1f} ms ± {within_ms:.1f} (95 %), explains {100 * delay.explained:.0f} %"
+        early = f": {if_negative}" if found_ms < -max(within_ms, 1.0) else ""
+        return f"{found_ms:.1f} ms ± {within_ms:.1f} (95 %), explains {100 * delay.explained:.0f} %{early}"
 
     rows = []
     if found.stream is not None:
@@ -160,8 +165,8 @@ def _timing(found: LogTiming, embodiment: Embodiment) -> list[tuple[str, str]]:
             ("Rows", f"{stream.rate_hz:.4g} Hz, jitter {1e3 * stream.jitter_s:.1f} ms, {stream.dropped} lost; longest "
              f"gap {1e3 * stream.longest_gap_s:.0f} ms")
         )  # fmt: skip
-    rows.append(("Command to motion", words(found.command_to_motion)))
-    rows.append(("Motion to picture", words(found.motion_to_frame)))
+    rows.append(("Command to motion", words(found.command_to_motion, _AFTER)))
+    rows.append(("Motion to picture", words(found.motion_to_frame, _FIRST)))
     rows.append(("Taken out of the log", f"{1e3 * embodiment.delay_s:.0f} ms"))
     return rows + [("Note", note) for note in found.notes]
 

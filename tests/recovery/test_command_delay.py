@@ -33,8 +33,39 @@ def test_a_log_without_motion_or_obedience_is_refused() -> None:
         command_delay(time_s, episode, command, np.cumsum(rng.normal(size=position.shape), axis=0), velocity, True)
 
 
-def _log(rng: np.random.Generator, delay_s: float, rate_hz: float, is_position: bool, jitters: bool) -> tuple:
-    """Two servos of their own stiffness and damping that obey held commands late, in three episodes of five seconds."""
+@pytest.mark.parametrize("delay_s", [0.0, 0.06])
+def test_a_joint_that_rests_on_a_table_for_a_while_does_not_hide_the_delay(delay_s: float) -> None:
+    log = _log(np.random.default_rng(1), delay_s, 25.0, True, False, table=0.3)
+    held = (log[3] >= 0.299).mean(axis=0).max()
+    assert 0.15 < held < 0.5
+    found, _ = command_delay(*log, True)
+    assert found.seconds == pytest.approx(delay_s, abs=2e-3) and found.explained > 0.97
+
+
+def test_rows_that_were_measured_after_their_command_give_a_delay_below_zero() -> None:
+    log = _log(np.random.default_rng(1), -0.03, 25.0, True, False)
+    found, _ = command_delay(*log, True)
+    assert found.seconds == pytest.approx(-0.03, abs=4e-3)
+
+
+def test_a_delay_beyond_what_is_searched_is_not_told() -> None:
+    log = _log(np.random.default_rng(1), 0.3, 25.0, True, False)
+    with pytest.raises(UserError, match="no joint follows"):
+        command_delay(*log, True)
+
+
+def _log(
+    rng: np.random.Generator,
+    delay_s: float,
+    rate_hz: float,
+    is_position: bool,
+    jitters: bool,
+    table: float = np.inf,
+) -> tuple:
+    """Two servos of their own stiffness and damping that obey held commands late, in three episodes of five seconds.
+
+    Neither goes beyond the `table`.
+    """
     parts = []
     pull, drag = rng.uniform(150, 900, 2), rng.uniform(15, 45, 2)
     for episode in range(3):
@@ -50,6 +81,7 @@ def _log(rng: np.random.Generator, delay_s: float, rate_hz: float, is_position: 
             path.append(np.concatenate([q, v]))
             force = pull * (u - q) - drag * v if is_position else drag * (0.9 * u - v)
             q, v = q + FINE_S * v + 0.5 * FINE_S**2 * force, v + FINE_S * force
+            q, v = np.minimum(q, table), np.where(q >= table, np.minimum(v, 0), v)
         seen = np.stack([np.interp(time_s, grid_s, x) for x in np.array(path).T], axis=1)
         seen += rng.normal(size=seen.shape) * [2e-4, 2e-4, 2e-3, 2e-3]
         parts.append((time_s, np.full(len(time_s), episode), command, seen[:, :2], seen[:, 2:]))
