@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.spikes import find_spikes
 from robot_wm.contracts.embodiment import Interface
 from robot_wm.contracts.errors import UserError
 
 Array = NDArray[np.float64]
 LOST = 1.7  # nominal periods; a longer step has lost a sample
 _STILL = 1e-4  # a joint that moves less than this [rad or m] tells nothing of itself
-_SPIKE, _SPIKE_FLOOR = 8.0, 2e-3  # deviations from the neighbours that no joint makes [robust deviations; rad or m]
 _LONG_GAP = 5.0  # nominal periods; a shorter gap is bridged by the simulation, a longer one starts a new segment
 
 
@@ -181,13 +181,7 @@ def _mend_values(log: Log) -> tuple[Log, list[Fault]]:
         faults.append(Fault("commands that are no numbers", "", f"{int(bad.sum())} rows", "Rows left out"))
         log, finite = log.rows(np.flatnonzero(~bad)), finite[~bad]
     position = np.where(finite, log.position_NJ, 0.0)
-    middle = np.median(np.stack([position[:-4], position[1:-3], position[2:-2], position[3:-1], position[4:]]), axis=0)
-    away = np.abs(position[2:-2] - middle)
-    bound = np.maximum(_SPIKE * np.median(away, axis=0) / 0.6745, _SPIKE_FLOOR)
-    bound = np.maximum(bound, 2 * np.quantile(away, 0.98, axis=0))  # fast motion is no spike
-    spike = np.zeros_like(finite)
-    same = log.episodes[4:] == log.episodes[:-4]  # all five neighbours of one episode
-    spike[2:-2] = (away > bound) & same[:, None]
+    spike = find_spikes(position, log.episodes)
     for name, mask, why in (
         ("spikes", spike & finite, "measurements, far from those beside them"),
         ("positions that are no numbers", ~finite, "measurements"),

@@ -74,6 +74,26 @@ def test_spikes_are_left_out_and_motion_is_not(log: Log) -> None:
     assert np.abs(mended.position_NJ - log.position_NJ).max() < 0.05
 
 
+def test_two_spikes_in_a_row_are_both_left_out(log: Log) -> None:
+    position = log.position_NJ.copy()
+    position[[50, 51, 400, 401], 0] += [0.5, 0.45, -0.4, -0.5]
+    mended, _ = found(replace(log, position_NJ=position))
+    assert not mended.valid[[50, 51, 400, 401], 0].any()
+    assert np.abs(mended.position_NJ - log.position_NJ).max() < 0.05
+
+
+def test_a_joint_that_strikes_something_has_no_spikes() -> None:
+    """It falls onto a table, bounces once, rests there: turns within a sample of 40 ms are what it did."""
+    time_s = np.arange(500) / 25
+    command = np.stack([0.3 * np.sin(time_s), 0.3 * np.cos(time_s)], axis=1)
+    position = command.copy()
+    for row in (60, 180, 301, 422):
+        position[row - 3 : row + 5, 1] += [0.07, 0.14, 0.21, 0.245, 0.23, 0.2, 0.17, 0.14]
+        position[row + 5 : row + 12, 1] += np.linspace(0.12, 0, 7)
+    _, faults = examine(Log(time_s, command, position, JOINTS, JOINTS), LOW, HIGH, LIMITS)
+    assert "spikes" not in {fault.name for fault in faults}
+
+
 def test_values_that_are_no_numbers_are_left_out(log: Log) -> None:
     position, command = log.position_NJ.copy(), log.command_NU.copy()
     position[10:20, 0] = np.nan
