@@ -58,6 +58,8 @@ class Identified:
         confused: groups of parameters that this log cannot separate.
         rmse: open-loop RMSE [rad or m] over all joints: `before`, `after` (fitted part), and on the held-out part
             `held_out_before`, `held_out`, `held_out_command` (the command itself as prediction).
+        kept: the fit told the held-out part no better than the MJCF, so that the estimates are the MJCF's values;
+            `rmse` then names what the fit had reached as `held_out_fitted`.
         held_out_J, held_out_before_J: the held-out RMSE per joint, as identified and as the MJCF was.
         starts: objective and values that every start ended at.
         outliers: share of the samples that the robust loss discounts.
@@ -72,6 +74,7 @@ class Identified:
     starts: tuple[tuple[float, Array], ...]
     outliers: float
     covariance: Array = field(repr=False)
+    kept: bool = False
 
     @property
     def values(self) -> Array:
@@ -80,6 +83,8 @@ class Identified:
     @property
     def warnings(self) -> list[str]:
         """What a person must know before trusting the numbers."""
+        if self.kept:
+            return ["the MJCF tells the part that was not fitted as well as the fit does, so its values are kept"]
         lines = [f"{e.name} ended on its {e.bound} bound ({e.value:.4g} {e.unit})" for e in self.estimates if e.bound]
         silent = [e.name for e in self.estimates if not e.identifiable and not e.bound]
         if silent:
@@ -170,7 +175,8 @@ def identify(
     """Fit the parameters to the first part of a log and judge them on the rest.
 
     `guess` is one of the starting points: after the MJCF's values, or instead of them where there is to be one. `step`
-    is called at every step of a search, with a `note` of where it is.
+    is called at every step of a search, with a `note` of where it is. A fit that tells the rest no better than the
+    MJCF is left: its values stay.
 
     Raises:
         UserError: no parameters, or a log and MJCF that do not belong together.
@@ -189,8 +195,6 @@ def identify(
         problem = _Problem(OpenLoop(spec, log, parameters, fitted, longest, contact=True), config)
         found, starts, outliers = _search(problem, _starts(parameters, config.starts, seed, guess), config, say, step)
     values, jacobian = found
-    error = problem.error(values) / problem.sigma_J
-    estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MJ)
     nominal = np.array([p.nominal for p in parameters])
     rmse = {"before": _mean(problem.rmse(nominal)), "after": _mean(problem.rmse(values))}
     held_out_J = held_out_before_J = np.zeros(0)
@@ -201,9 +205,17 @@ def identify(
         rmse |= {"held_out_before": _mean(held_out_before_J), "held_out": _mean(held_out_J)}
         if log.command_NU.shape == log.position_NJ.shape:
             rmse["held_out_command"] = float(np.sqrt(((log.command_NU - log.position_NJ)[cut:] ** 2).mean()))
+    kept = "held_out" in rmse and rmse["held_out"] >= rmse["held_out_before"]
+    if kept:
+        values, held_out_J = nominal, held_out_before_J
+        rmse |= {"after": rmse["before"], "held_out": rmse["held_out_before"], "held_out_fitted": rmse["held_out"]}
+        x = (nominal / problem.scale)[:, None]
+        jacobian = problem.jacobian(x, problem.residual(x, sysid.ParameterDict())[0][0])
+    error = problem.error(values) / problem.sigma_J
+    estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MJ)
     ends = tuple(starts)
     return Identified(
-        tuple(parameters), estimates, confused, rmse, held_out_J, held_out_before_J, ends, outliers, covariance
+        tuple(parameters), estimates, confused, rmse, held_out_J, held_out_before_J, ends, outliers, covariance, kept
     )
 
 

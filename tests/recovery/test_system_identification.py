@@ -90,6 +90,25 @@ def test_a_joint_that_the_log_leaves_at_rest_is_called_unidentifiable() -> None:
     assert not found.estimates[1].identifiable or found.estimates[1].bound
 
 
+def test_an_mjcf_that_tells_the_motion_is_left_as_it_is() -> None:
+    """The fitted part is of an arm with a load that it lost: what was identified from it helps the rest in nothing."""
+    parameters = chosen("armature", "damping")
+    nominal = np.array([p.nominal for p in parameters])
+    loaded, rest = record(parameters, 2 * nominal, 3.0), record(parameters, nominal, 2.0, seed=4)
+    log = Log(
+        np.concatenate([loaded.time_s, rest.time_s]),
+        np.vstack([loaded.command_NU, rest.command_NU]),
+        np.vstack([loaded.position_NJ, rest.position_NJ]),
+        JOINTS,
+        JOINTS,
+        episode_N=np.repeat([0, 1], [len(loaded.time_s), len(rest.time_s)]),
+    )
+    found = identify(spec(), log, parameters, FitConfig(fit_share=0.6, starts=1))
+    assert found.kept and found.values.tolist() == nominal.tolist() and "kept" in found.warnings[0]
+    assert found.rmse["held_out"] == found.rmse["held_out_before"] < 0.5 * found.rmse["held_out_fitted"]
+    assert np.isfinite([e.interval for e in found.estimates]).all()
+
+
 def test_patch_and_patched_mjcf_hold_the_identified_values(tmp_path: Path) -> None:
     parameters = chosen("armature", "damping", "delay")
     hidden = np.array([p.nominal for p in parameters]) * 1.4
