@@ -65,6 +65,15 @@ def of_bodies(model: mujoco.MjModel, data: mujoco.MjData, joints: dict[int, int]
     return Kinematics(tuple(builder.links), found)
 
 
+def of_all(
+    model: mujoco.MjModel, data: mujoco.MjData, joints: dict[int, int], bias: dict[int, float]
+) -> tuple[list[Link], list[tuple[int, NDArray[np.float64]]]]:
+    """The links in the world's frame, and for every body the link that it is fixed to and its frame in that link's."""
+    builder = _Builder(model, data, joints, np.eye(4), bias)
+    frames = [builder.frame(body) for body in range(model.nbody)]
+    return builder.links, frames
+
+
 class _Builder:
     """Walks up from the bodies that are asked for; a link is made for every joint that has an entry of proprio."""
 
@@ -82,16 +91,16 @@ class _Builder:
 
     def moves(self, body: int) -> bool:
         """Whether a commanded joint is above it; its own only turn it about its origin, or about a point nearby."""
-        return self._frame(int(self._model.body_parentid[body]))[0] >= 0
+        return self.frame(int(self._model.body_parentid[body]))[0] >= 0
 
     def point(self, name: str, body: int, offset_m: Array) -> BodyPoint:
-        link, T_link_body = self._frame(body)
-        return BodyPoint(name, link, _triple(T_link_body[:3, :3] @ offset_m + T_link_body[:3, 3]))
+        link, T_link_body = self.frame(body)
+        return BodyPoint(name, link, triple(T_link_body[:3, :3] @ offset_m + T_link_body[:3, 3]))
 
-    def _frame(self, body: int) -> tuple[int, NDArray[np.float64]]:
+    def frame(self, body: int) -> tuple[int, NDArray[np.float64]]:
         """The link that a body is fixed to, and its frame in that link's."""
         if body not in self._frames:
-            link, T = self._frame(int(self._model.body_parentid[body]))
+            link, T = self.frame(int(self._model.body_parentid[body]))
             first, count = int(self._model.body_jntadr[body]), int(self._model.body_jntnum[body])
             joints = range(first, first + count) if count else range(0)
             if self._model.body_mocapid[body] >= 0 or any(self._kind(j) not in (_HINGE, _SLIDE) for j in joints):
@@ -110,9 +119,9 @@ class _Builder:
         zero = float(model.qpos0[address])
         if joint in self._joints:
             name = "hinge" if kind == _HINGE else "slide"
-            place = tuple(T[:3, :3].ravel().tolist()), _triple(T[:3, 3])
+            place = tuple(T[:3, :3].ravel().tolist()), triple(T[:3, 3])
             read = zero + self._bias.get(joint, 0.0)
-            self.links.append(Link(link, *place, name, _triple(axis), _triple(anchor_m), self._joints[joint], read))  # type: ignore[arg-type]
+            self.links.append(Link(link, *place, name, triple(axis), triple(anchor_m), self._joints[joint], read))  # type: ignore[arg-type]
             return len(self.links) - 1, np.eye(4)
         moved = float(self._data.qpos[address]) - zero
         if kind == _SLIDE:
@@ -139,8 +148,8 @@ def _on_rails(T_cam_world: NDArray[np.float64], name: str) -> Kinematics:
     rails = []
     for entry, axis in enumerate(np.eye(3)):
         T = T_cam_world if entry == 0 else np.eye(4)
-        place = tuple(T[:3, :3].ravel().tolist()), _triple(T[:3, 3])
-        rails.append(Link(entry - 1, *place, "slide", _triple(axis), (0.0, 0.0, 0.0), entry, 0.0))  # type: ignore[arg-type]
+        place = tuple(T[:3, :3].ravel().tolist()), triple(T[:3, 3])
+        rails.append(Link(entry - 1, *place, "slide", triple(axis), (0.0, 0.0, 0.0), entry, 0.0))  # type: ignore[arg-type]
     return Kinematics(tuple(rails), (BodyPoint(name, 2, (0.0, 0.0, 0.0)),))
 
 
@@ -163,6 +172,6 @@ def _transform(quat: Array, position_m: Array) -> NDArray[np.float64]:
     return T
 
 
-def _triple(values: Array) -> tuple[float, float, float]:
+def triple(values: Array) -> tuple[float, float, float]:
     x, y, z = np.asarray(values, dtype=np.float64).tolist()
     return x, y, z

@@ -26,6 +26,7 @@ from robot_wm.contracts.bundle import (
 )
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.familiar import Familiar
+from robot_wm.contracts.solids import Solids
 from robot_wm.planning.controllable import Controllable
 from robot_wm.planning.slope import traced_slope
 
@@ -41,6 +42,7 @@ def export_bundle(
     joints: Joints | None = None,
     familiar: Familiar | None = None,
     dynamic_batch: bool = False,
+    solids: Solids | None = None,
 ) -> Bundle:
     """Export encoder and planner, compare them with PyTorch, and only then let the bundle appear at `path`.
 
@@ -53,6 +55,7 @@ def export_bundle(
         joints: what the MJCF says of the commanded joints, for other projects' runners.
         familiar: what the calibration log looked like, for the runtime's guards.
         dynamic_batch: write graphs for any number of rows as well.
+        solids: the body's parts that must stay apart, for the runtime's guards.
 
     Raises:
         UserError: a module that does not export without control flow, recorded inputs of another body, or a
@@ -80,7 +83,10 @@ def export_bundle(
         parity = measure(encoder, planner, building, spec, recorded, seed, controllable.one_shot)
         check_parity(parity, tolerance)
         hashes = {path.name: files.sha256(path) for path in sorted(building.iterdir())}
-        values = config.to_mapping(replace(spec, familiar=familiar)) | {"files": hashes, "parity": parity}
+        values = config.to_mapping(replace(spec, familiar=familiar, solids=solids)) | {
+            "files": hashes,
+            "parity": parity,
+        }
         files.write_json(building / SPEC_FILE, values)
         publish(building, path)
     except BaseException:

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.runtime.clearance import Clearance
 from deploy.runtime.controller import Plan
 from deploy.runtime.familiar import Expectations
 from deploy.runtime.limits import ACCELERATION, JERK, LIMIT, RATE, Limits
@@ -22,6 +23,7 @@ BAD_COMMAND = "bad_command"  # NaN or infinite
 STALE_PROPRIO = "stale_proprio"  # older than max_proprio_age_s
 FROZEN_IMAGE = "frozen_image"  # not one pixel differs while the robot is told to move, though frames claim to be new
 OUT_OF_BOUNDS = "out_of_bounds"  # an entry of proprio is, or would come to rest, outside its bounds
+SELF_COLLISION = "self_collision"  # two parts of the body are, or would come, nearer than self_clearance_m
 UNFAMILIAR_IMAGE = "unfamiliar_image"  # further from the calibration log's images than max_surprise
 UNEXPECTED_OUTCOME = "unexpected_outcome"  # a model step ended further from what the log makes expect: blocked, broken
 PLANNER_STALL = "planner_stall"  # no answer for max_stall_s
@@ -31,9 +33,10 @@ PLANNER_ERROR = "planner_error"  # an exception instead of a plan
 INTERVENTIONS = (
     STALE_FRAME, UNCHANGED_FRAME, BAD_PROPRIO, BAD_PLAN, OVERRUN, BAD_COMMAND, LIMIT, RATE,
     STALE_PROPRIO, FROZEN_IMAGE, OUT_OF_BOUNDS, PLANNER_STALL, PLANNER_ERROR, ACCELERATION, JERK,
-    UNFAMILIAR_IMAGE, UNEXPECTED_OUTCOME,
+    UNFAMILIAR_IMAGE, UNEXPECTED_OUTCOME, SELF_COLLISION,
 )  # fmt: skip
 
+_WAYPOINTS = np.linspace(0.0, 1.0, 5)[:, None]  # of the way to rest on which the parts of a body must stay apart
 _MOVING = 0.05  # share of the full speed above which a picture should change
 
 
@@ -61,7 +64,8 @@ class Safety:
                 bounds and the times of frames are judged.
 
         Raises:
-            UserError: bounds on something that is not in the controller's proprio, or limits too tight to brake.
+            UserError: bounds on something that is not in the controller's proprio, a clearance without the parts that
+                should keep it, or limits too tight to brake.
         """
         self._settings, self._sees = spec.safety, sees
         known = spec.familiar if sees else None
@@ -72,6 +76,7 @@ class Safety:
         self._full_speed = np.asarray(spec.command.max_step if spec.command.is_position else spec.command.high)
         self._bounded = [_index(spec.proprio, name) for name in spec.safety.bounds]
         self._bounds = np.asarray(list(spec.safety.bounds.values()), dtype=float).reshape(-1, 2).T
+        self._clearance = _clearance(spec)
         self._start_U = self.limits.in_force_U
         self.counts: Counter[str] = Counter()
         self.reset()
@@ -105,8 +110,12 @@ class Safety:
         measured_s = now_s if observation.proprio_time_s is None else observation.proprio_time_s
         if not np.isfinite(observation.proprio_P).all():
             return self.count(BAD_PROPRIO)
-        if self._leaves_bounds(observation.proprio_P):
+        place_P = observation.proprio_P.astype(float)
+        rests_at_P = self._rest(place_P)
+        if self._leaves_bounds(place_P, rests_at_P):
             return self.count(OUT_OF_BOUNDS)
+        if self._folds(place_P, rests_at_P):
+            return self.count(SELF_COLLISION)
         if not abs(now_s - observation.time_s) <= settings.max_frame_age_s:  # written so that NaN is stale
             return self.count(STALE_FRAME)
         if not abs(now_s - measured_s) <= settings.max_proprio_age_s:
@@ -181,15 +190,29 @@ class Safety:
         self.counts[name] += 1
         return name
 
-    def _leaves_bounds(self, proprio_P: NDArray[np.float32]) -> bool:
+    def _rest(self, place_P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where proprio would come to rest if the robot braked now, from how it moved since the tick before."""
+        before, self._place = self._place, place_P
+        moved = 0.0 if before is None else place_P - before
+        rests_at_P: NDArray[np.float64] = place_P + moved * self.limits.brake_ticks / 2  # braking halves the way
+        return rests_at_P
+
+    def _leaves_bounds(self, place_P: NDArray[np.float64], rests_at_P: NDArray[np.float64]) -> bool:
         if not self._bounded:
             return False
-        place = proprio_P[self._bounded].astype(float)
-        before, self._place = self._place, place
-        moved = 0.0 if before is None else place - before
-        rests_at = place + moved * self.limits.brake_ticks / 2  # braking halves the way
+        place, rests_at = place_P[self._bounded], rests_at_P[self._bounded]
         low, high = self._bounds
         return bool((np.minimum(place, rests_at) < low).any() or (np.maximum(place, rests_at) > high).any())
+
+    def _folds(self, place_P: NDArray[np.float64], rests_at_P: NDArray[np.float64]) -> bool:
+        if self._clearance is None:
+            return False
+        ways = [place_P + _WAYPOINTS * (rests_at_P - place_P)]
+        if self.limits.is_position:  # a servo goes on to the target that it was sent, and this to where it would brake
+            target_U = self.limits.in_force_U + self.limits.speed_U * self.limits.brake_ticks / 2
+            ahead_P = np.concatenate([target_U, place_P[len(target_U) :]])
+            ways.append(place_P + _WAYPOINTS * (ahead_P - place_P))
+        return self._clearance.least(np.concatenate(ways)) < (self._settings.self_clearance_m or 0.0)
 
     def _is_frozen(self, frame_YXC: NDArray[np.uint8]) -> bool:
         if not self._sees:
@@ -206,3 +229,14 @@ def _index(proprio: tuple[str, ...], name: str) -> int:
     if name not in proprio:
         raise UserError(f"safety.bounds names {name!r}, which is not measured", f"Proprio has: {', '.join(proprio)}")
     return proprio.index(name)
+
+
+def _clearance(spec: ControllerSpec) -> Clearance | None:
+    if spec.safety.self_clearance_m is None:
+        return None
+    if spec.solids is None:
+        raise UserError(
+            "safety.self_clearance_m is set, but the bundle does not know the body's parts",
+            "Export again where MuJoCo is installed, or leave it out",
+        )
+    return Clearance(spec.solids)

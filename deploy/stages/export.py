@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.export import familiarity
+from deploy.export import familiarity, parts
 from deploy.export.export import TOLERANCE, export_bundle
 from deploy.export.gate import FEWEST_PAIRS, MOST_PAIRS, closed_loop
 from deploy.export.metadata import Joints, read_joints
@@ -21,7 +21,9 @@ from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder, open_run, read_run
+from robot_wm.contracts.solids import Solids
 from robot_wm.data.lerobot import LeRobotDataset
+from robot_wm.models.adapter import KinematicAdapter
 from robot_wm.planning.controllable import Controllable, load_controllable
 from robot_wm.planning.planner import PlannerConfig
 
@@ -80,6 +82,7 @@ def export(config: ExportConfig) -> Path:
             return run.path
         controllable = load_controllable(calibration, config.planner, config.ahead)
         recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
+        solids = _solids(controllable)
         console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
         familiar = familiarity.measure(controllable, log, config.seed)
         if familiar is None:
@@ -89,6 +92,7 @@ def export(config: ExportConfig) -> Path:
             bundle = export_bundle(
                 controllable, recorded, where, config.parity_tolerance, config.seed,
                 joints=_joints(controllable.embodiment), familiar=familiar, dynamic_batch=config.dynamic_batch,
+                solids=solids,
             )  # fmt: skip
             _show(bundle, config.parity_tolerance)
             parity = bundle.spec.parity
@@ -121,6 +125,20 @@ def _joints(embodiment: Embodiment) -> Joints | None:
     except (ImportError, UserError) as error:
         console.say(f"export: the graphs' metadata name no joints and gains, the MJCF cannot be read: {error}")
         return None
+
+
+def _solids(controllable: Controllable) -> Solids | None:
+    """The body's parts that must stay apart, where its yaml asks for that; says which of them are not watched."""
+    clearance_m = controllable.embodiment.safety.self_clearance_m
+    if clearance_m is None:
+        return None
+    adapter = controllable.planner.body.adapter
+    table = adapter.kinematics.table if isinstance(adapter, KinematicAdapter) else None
+    solids, left_out = parts.measure(controllable.embodiment, clearance_m, table)
+    console.say(f"export: {len(solids.capsules)} capsules stand for the body, {len(solids.pairs)} pairs are kept apart")
+    if left_out:
+        console.say(f"export: not watched, too near at home: {'; '.join(left_out)}")
+    return solids
 
 
 def _log_of(calibration: Path) -> Path:

@@ -8,6 +8,7 @@ from robot_wm.contracts import config, files, limits
 from robot_wm.contracts.embodiment import LONGEST_DELAY_S, CommandSpace, Safety
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.familiar import Familiar
+from robot_wm.contracts.solids import Solids
 
 SCHEMA = 2
 _READ = (1, 2)  # bundles of schema 1 have no `target` among their inputs, and no head
@@ -43,6 +44,7 @@ class ControllerSpec:
         horizon, candidates, iterations: H, N and I.
         delay_s: of the body, from a command to the first frame that shows its effect.
         familiar: what the calibration log looked like, so that the runtime notices what it did not; None: unknown.
+        solids: the body's parts, of which some must stay apart; there where safety.self_clearance_m is.
         ahead: S, the model steps that plan.onnx predicts from `pending` before its search starts.
         opset: of both graphs.
         files: SHA-256 of each graph.
@@ -76,6 +78,7 @@ class ControllerSpec:
     closed_loop: dict[str, float] = field(default_factory=dict)
     delay_s: float = 0.0
     familiar: Familiar | None = None
+    solids: Solids | None = None
 
     def __post_init__(self) -> None:
         if self.ahead < 0:
@@ -106,6 +109,8 @@ class ControllerSpec:
         if self.familiar is not None:
             size = self.command.frame_skip * self.command.dim
             self.familiar.check(self.latent_dim, len(self.proprio), size)
+        if self.solids is not None:
+            self.solids.check(len(self.proprio))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ ANSWERS: dict[str, Answer] = {
     "unfamiliar_image": "hold",
     "unexpected_outcome": "hold",
     "out_of_bounds": "slow_stop",
+    "self_collision": "slow_stop",
     "planner_stall": "slow_stop",
     "planner_error": "slow_stop",
 }
@@ -45,6 +46,9 @@ class Safety:
             frozen, whatever its time says.
         bounds: proprio entries that must stay in [low, high], by name: a joint's position, or the end effector's for a
             box that it works in. Where the entry would come to rest if the robot braked now has to be inside as well.
+        self_clearance_m: two parts of the body that could touch must stay further apart than this, where they are and
+            on the way to where braking now would end; None: not watched. Parts come from the MJCF's collision geoms, at
+            export; neighbours, and bodies that are nearer than this at home, are left out.
         max_surprise: an image that is so many times further from the calibration log's than the farthest of its own.
             What it is set to stops a tenth of the flights that would have succeeded under the disturbances that
             `verify` draws from (docs/trust.md), and none without.
@@ -63,6 +67,7 @@ class Safety:
     max_proprio_age_s: float = 0.2
     max_frozen_s: float = 1.0
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    self_clearance_m: float | None = None
     max_surprise: float = 2.4
     max_unexpected: float = 3.5
     max_stall_s: float = 2.0
@@ -82,6 +87,8 @@ class Safety:
         for name in ("max_acceleration", "max_jerk"):
             value = getattr(self, name)
             _require(name, value, value is None or value > 0, "It must be positive, or left out")
+        clearance = self.self_clearance_m
+        _require("self_clearance_m", clearance, clearance is None or clearance >= 0, "Give it in m, or leave it out")
         _require("margin", self.margin, 0 <= self.margin < 0.5, "It must be in [0, 0.5)")
         _require("max_overruns", self.max_overruns, self.max_overruns >= 0, "It may not be negative")
         for name, (low, high) in self.bounds.items():

@@ -19,7 +19,9 @@ from tests.handmade_bundle import make_spec, write_bundle
 
 SIDE, SKIP = 32, 4
 BODY = SimpleNamespace(
-    embodiment=SimpleNamespace(camera=Camera("front", SIDE, SIDE), interface="end_effector_velocity"),
+    embodiment=SimpleNamespace(
+        camera=Camera("front", SIDE, SIDE), interface="end_effector_velocity", safety=make_spec().safety
+    ),
     command=make_spec().command,
 )
 
