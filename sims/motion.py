@@ -18,6 +18,10 @@ _PUSH_SHARE = 0.55  # of plans; an episode of a few seconds holds several
 _SPEEDS_M_S = (0.15, 0.75)
 _PAUSE_SHARE, _PAUSES_S = 0.15, (0.1, 0.5)
 _BEYOND_M = 0.05  # so far may a push leave the workspace
+_JOINT_SPEEDS = (0.3, 2.0)  # of an arm that roams [rad/s]
+_OPEN_SHARE = 0.8  # of a joint's range that it roams
+_CLEAR_M, _SINKS_M = 0.1, 0.02  # every joint of a roaming arm stays so high, or so little below a low shoulder
+_POSES = 30  # draws until one such pose is found
 
 
 class InverseKinematics:
@@ -96,15 +100,17 @@ _Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class _Leg:
-    start_m: _Point
-    end_m: _Point
+    """From one place of the hand [m], or one pose [rad or m], to another."""
+
+    start: tuple[float, ...]
+    end: tuple[float, ...]
     duration_s: float
 
     def at(self, t_s: float) -> NDArray[np.float64]:
         """Minimum-jerk profile (Flash and Hogan 1985): at rest at both ends."""
         s = min(max(t_s / self.duration_s, 0.0), 1.0)
         share = s * s * s * (10 - 15 * s + 6 * s * s)
-        return np.array([a + share * (b - a) for a, b in zip(self.start_m, self.end_m, strict=True)])
+        return np.array([a + share * (b - a) for a, b in zip(self.start, self.end, strict=True)])
 
 
 class Wander:
@@ -116,8 +122,8 @@ class Wander:
     def __init__(self, workspace_m: NDArray[np.float64], start_m: NDArray[np.float64], rng: np.random.Generator):
         self._low, self._high = (tuple(corner) for corner in workspace_m.tolist())
         self._rng = rng
-        start: _Point = tuple(start_m.tolist())
-        self._leg = _Leg(start, start, 1e-3)
+        self._at: _Point = tuple(start_m.tolist())  # where the leg ends
+        self._leg = _Leg(self._at, self._at, 1e-3)
         self._ahead: list[_Point] = []
         self._elapsed_s = 0.0
 
@@ -129,7 +135,7 @@ class Wander:
         return self._leg.at(self._elapsed_s)
 
     def _next_leg(self, object_m: NDArray[np.float64]) -> None:
-        start = self._leg.end_m
+        start: _Point = self._at
         self._elapsed_s = 0.0
         if not self._ahead and self._rng.random() < _PAUSE_SHARE:
             self._leg = _Leg(start, start, self._between(*_PAUSES_S))
@@ -137,7 +143,7 @@ class Wander:
         if not self._ahead:
             push = self._rng.random() < _PUSH_SHARE
             self._ahead = self._push(start, object_m) if push else [self._anywhere()]
-        end = self._ahead.pop(0)
+        end = self._at = self._ahead.pop(0)
         self._leg = _Leg(start, end, max(math.dist(start, end) / self._between(*_SPEEDS_M_S), 0.15))
 
     def _push(self, start_m: _Point, object_m: NDArray[np.float64]) -> list[_Point]:
@@ -166,3 +172,56 @@ class Wander:
     def _anywhere(self) -> _Point:
         (a, b, c), (u, v, w) = self._low, self._high
         return self._between(a, u), self._between(b, v), self._between(c, w)
+
+
+class Roam:
+    """Where the joints should be: legs between poses drawn at random, as a body babbles while it is being calibrated.
+
+    Args:
+        model: with the arm in it.
+        arm: its design.
+        data: of a simulation, posed meanwhile like that of `InverseKinematics`.
+        rng: all randomness comes from here.
+
+    Attributes:
+        joints: where they should be now; at first, where the simulation should begin [rad or m].
+    """
+
+    def __init__(self, model: mujoco.MjModel, arm: Arm, data: mujoco.MjData, rng: np.random.Generator):
+        self._model, self._data, self._rng, self._home = model, data, rng, arm.home
+        joints = [model.joint(name) for name in arm.joints]
+        self._ids, self._hand_m = [joint.id for joint in joints], data.site(HAND_SITE).xpos
+        self._qpos = data.qpos[int(joints[0].qposadr[0]) : int(joints[-1].qposadr[0]) + 1]
+        low, high = np.array([joint.range for joint in joints]).T
+        self._middle, self._half = (low + high) / 2, _OPEN_SHARE * (high - low) / 2
+        mujoco.mj_kinematics(model, data)
+        self._lowest_m = min(_CLEAR_M, float(data.xanchor[self._ids[0], 2]) - _SINKS_M)
+        self.joints = self._pose(arm.home)
+        self._elapsed_s, self._leg = 0.0, _Leg(tuple(self.joints), tuple(self.joints), 1e-3)
+
+    def advance(self, period_s: float) -> NDArray[np.float64]:
+        """`joints` one control period later."""
+        self._elapsed_s += period_s
+        if self._elapsed_s >= self._leg.duration_s:
+            start, end = np.array(self._leg.end), self._pose(np.array(self._leg.end))
+            speed = _JOINT_SPEEDS[0] + (_JOINT_SPEEDS[1] - _JOINT_SPEEDS[0]) * self._rng.random()
+            self._leg = _Leg(tuple(start), tuple(end), max(float(np.abs(end - start).max()) / speed, 0.2))
+            self._elapsed_s = 0.0
+        self.joints = self._leg.at(self._elapsed_s)
+        return self.joints
+
+    def _pose(self, start: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A pose that keeps clear of the table, and half the way to it does, too; home where none is found."""
+        for _ in range(_POSES):
+            pose = self._middle + self._half * self._rng.uniform(-1, 1, len(self._half))
+            if self._clears(pose) and self._clears((start + pose) / 2):
+                return pose
+        return self._home
+
+    def _clears(self, pose: NDArray[np.float64]) -> bool:
+        held = self._qpos.copy()
+        self._qpos[:] = pose
+        mujoco.mj_kinematics(self._model, self._data)
+        self._qpos[:] = held
+        joints = float(self._data.xanchor[self._ids, 2].min())
+        return joints > self._lowest_m and float(self._hand_m[2]) > _CLEAR_M

@@ -18,6 +18,8 @@ _HALF_WORKSPACE_M = np.array([[0.14, 0.16, 0.09], [0.2, 0.26, 0.15]])  # least a
 _STRETCH, _FOLD_RAD = 0.94, 1.85  # an arm works neither stretched nor folded further than this
 _FITS, _AWAY, _SHRINK = 20, 1.03, 0.95  # steps that move the base or shrink a workspace that its arm does not cover
 _CAMERA_ODDS = (0.5, 0.3, 0.2)  # of one, two and three cameras
+_WHOLE_SHARE = 0.6  # of scenes whose first camera frames the whole arm, as a user's mostly does, not only the workspace
+_RAISED = (0.1, 0.4)  # how far over its shoulder a framed arm rises, as a share of its reach
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Scene:
             itself or with the wrist; the model has all of them under their names.
         objects: names of the movable bodies; pushes aim at the first.
         workspace_m: lowest and highest corner of where the hand goes, (2, 3).
+        whole: the first camera frames the whole arm, not only the workspace.
     """
 
     spec: mujoco.MjSpec
@@ -40,6 +43,7 @@ class Scene:
     cameras: tuple[Camera, ...]
     objects: tuple[str, ...]
     workspace_m: NDArray[np.float64]
+    whole: bool
 
     @property
     def camera(self) -> Camera:
@@ -66,7 +70,7 @@ def sample(
     arm = arms.draw(rng)
     half = rng.uniform(*_HALF_WORKSPACE_M) * (0.5 + 0.5 * arm.reach_m)
     lift = rng.uniform(0.03, 0.05)
-    tool, half = _add_arm(spec, arm, half, lift, interface, rng)
+    shoulder_m, tool, half = _add_arm(spec, arm, half, lift, interface, rng)
     workspace = np.stack([[-half[0], -half[1], lift], [half[0], half[1], lift + 2 * half[2]]])
     _add_room(spec, rng)
     objects = things.add_objects(spec, workspace, rng)
@@ -74,8 +78,11 @@ def sample(
     looks.add_lights(spec, rng)
     looks.add_background(spec, rng)
     drawn = looks.pick(rng, (1, 2, 3), _CAMERA_ODDS)
-    cameras = viewpoints.add_cameras(spec, tool, arm.tool.hand_m, half, num_cameras or drawn, size, rng)
-    return Scene(spec, spec.compile(), arm, cameras, objects, workspace)
+    whole = bool(rng.random() < _WHOLE_SHARE)
+    raised_m = shoulder_m + np.array([0.0, 0.0, arm.reach_m * rng.uniform(*_RAISED)])
+    arm_m = np.stack([shoulder_m, raised_m]) if whole else None
+    cameras = viewpoints.add_cameras(spec, tool, arm.tool.hand_m, workspace, arm_m, num_cameras or drawn, size, rng)
+    return Scene(spec, spec.compile(), arm, cameras, objects, workspace, whole)
 
 
 def _empty_spec() -> mujoco.MjSpec:
@@ -97,11 +104,12 @@ def _add_arm(
     lift: float,
     interface: Interface,
     rng: np.random.Generator,
-) -> tuple[mujoco.MjsBody, NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], mujoco.MjsBody, NDArray[np.float64]]:
     """The arm on its mount: a column, a torso on a wide foot, a drum on the table, or a post from above.
 
     Returns:
-        The tool's body, and half the edges of the workspace, smaller when the arm does not cover it all.
+        The shoulder's place, the tool's body, and half the edges of the workspace, smaller when the arm
+        does not cover it all.
     """
     colours = looks.Colours.of_arm(rng)
     distance, turn = arm.reach_m * rng.uniform(0.52, 0.66), rng.uniform(-0.3, 0.3)
@@ -118,7 +126,7 @@ def _add_arm(
     base = spec.worldbody.add_body(name="base", pos=position, quat=quat)
     for form, size, x, z in _mount(arm, high, rng):
         base.add_geom(type=form, size=size, pos=[x, 0, z], rgba=colours.draw(rng), **PICTURE)
-    return arms.build(spec, base, arm, colours, interface, rng), half
+    return np.array(position), arms.build(spec, base, arm, colours, interface, rng), half
 
 
 def _fit(

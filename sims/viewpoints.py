@@ -1,5 +1,6 @@
 """Where the cameras of a procedural scene are: static in front, then to the side, swinging, or on the wrist."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -15,13 +16,22 @@ NAMES = ("front", "second", "third")
 _UP = np.array([0.0, 0.0, 1.0])
 _KINDS, _ODDS = ("static", "moving", "wrist"), (0.35, 0.3, 0.35)  # of the second camera
 _FOVY_DEG, _WRIST_FOVY_DEG = (24.0, 66.0), (65.0, 95.0)
+_AZIMUTH, _ROOM = 1.15, (0.95, 1.6)  # to either side [rad]; half the picture's height over the frame's half diagonal
+_WHOLE_AZIMUTH, _WHOLE_ROOM = 1.9, (0.95, 1.4)  # the same of a first camera that frames the whole arm
 _ASIDE = (0.5, 1.4)  # between the first camera and another one, as seen from the workspace [rad]
 _MOST_AZIMUTH = 1.6  # from straight ahead; further round the arm itself would be in the way
 _SWAY = (0.06, 0.2)  # of a moving camera about the workspace, to either side [rad]
 
 
 def add_cameras(
-    spec: mujoco.MjSpec, tool: Any, hand_m: float, half: NDArray[np.float64], num: int, size: int, rng: Any
+    spec: mujoco.MjSpec,
+    tool: Any,
+    hand_m: float,
+    workspace_m: NDArray[np.float64],
+    arm_m: NDArray[np.float64] | None,
+    num: int,
+    size: int,
+    rng: Any,
 ) -> tuple[Camera, ...]:
     """The scene's cameras, in the model and as the contract's.
 
@@ -31,12 +41,16 @@ def add_cameras(
     Args:
         tool: the body that a camera on the wrist is fixed to.
         hand_m: how far the hand is along the tool's x.
-        half: half the edges of the workspace [m].
+        workspace_m: its lowest and highest corner, (2, 3).
+        arm_m: points of the arm, (N, 3), that the first camera frames too; None: the workspace only.
         num: 1 to 3.
         size: height and width [px].
     """
-    azimuth, elevation = rng.uniform(-1.15, 1.15), rng.uniform(0.2, 0.95)
-    cameras = [_static(spec, NAMES[0], azimuth, elevation, half, size, rng)]
+    widest = _AZIMUTH if arm_m is None else _WHOLE_AZIMUTH
+    azimuth, elevation = rng.uniform(-widest, widest), rng.uniform(0.2, 0.95)
+    space = _Frame.around(workspace_m, _ROOM)
+    first = space if arm_m is None else _Frame.around(np.concatenate([workspace_m, arm_m]), _WHOLE_ROOM)
+    cameras = [_static(spec, NAMES[0], azimuth, elevation, first, size, rng)]
     kinds = [pick(rng, _KINDS, _ODDS)]
     kinds.append("wrist" if kinds[0] != "wrist" else pick(rng, _KINDS[:2]))
     for name, kind in zip(NAMES[1:num], kinds, strict=False):
@@ -46,8 +60,22 @@ def add_cameras(
         side = 1 if azimuth < 0 else -1
         aside = min(max(azimuth + side * rng.uniform(*_ASIDE), -_MOST_AZIMUTH), _MOST_AZIMUTH)
         place = _static if kind == "static" else _moving
-        cameras.append(place(spec, name, aside, rng.uniform(0.2, 1.1), half, size, rng))
+        cameras.append(place(spec, name, aside, rng.uniform(0.2, 1.1), space, size, rng))
     return tuple(cameras)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a camera frames: a box, its middle and half its edges [m], and how much room it leaves, least and most."""
+
+    middle: NDArray[np.float64]
+    half: NDArray[np.float64]
+    room: tuple[float, float]
+
+    @classmethod
+    def around(cls, points_m: NDArray[np.float64], room: tuple[float, float]) -> "_Frame":
+        low, high = points_m.min(axis=0), points_m.max(axis=0)
+        return cls((low + high) / 2, (high - low) / 2, room)
 
 
 def in_view(
@@ -74,13 +102,13 @@ def look_at(position: NDArray[np.float64], target: NDArray[np.float64], up: NDAr
 
 
 def _aim(
-    azimuth: float, elevation: float, half: NDArray[np.float64], rng: Any
+    azimuth: float, elevation: float, frame: _Frame, rng: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Position, target and field of view [deg], so close that the workspace fills the picture."""
+    """Position, target and field of view [deg], so close that the frame fills the picture."""
     fovy = float(rng.uniform(*_FOVY_DEG))
-    extent = float(np.linalg.norm(half)) * rng.uniform(0.95, 1.6)
+    extent = float(np.linalg.norm(frame.half)) * rng.uniform(*frame.room)
     distance = extent / np.tan(np.radians(fovy / 2)) + 0.12
-    target = np.array([0.0, 0.0, half[2]]) + half * rng.normal(0, 0.2, 3)
+    target = frame.middle + frame.half * rng.normal(0, 0.2, 3)
     ahead = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
     position = target + distance * ahead
     position[2] = max(position[2], 0.06)
@@ -88,18 +116,18 @@ def _aim(
 
 
 def _static(
-    spec: mujoco.MjSpec, name: str, azimuth: float, elevation: float, half: NDArray[np.float64], size: int, rng: Any
+    spec: mujoco.MjSpec, name: str, azimuth: float, elevation: float, frame: _Frame, size: int, rng: Any
 ) -> Camera:
-    position, target, fovy = _aim(azimuth, elevation, half, rng)
+    position, target, fovy = _aim(azimuth, elevation, frame, rng)
     spec.worldbody.add_camera(name=name, pos=position, quat=look_at(position, target), fovy=fovy)
     (x, y, z), (u, v, w) = position.tolist(), target.tolist()
     return Camera(name, size, size, (x, y, z), (u, v, w), fovy)
 
 
 def _moving(
-    spec: mujoco.MjSpec, name: str, azimuth: float, elevation: float, half: NDArray[np.float64], size: int, rng: Any
+    spec: mujoco.MjSpec, name: str, azimuth: float, elevation: float, frame: _Frame, size: int, rng: Any
 ) -> Camera:
-    position, target, fovy = _aim(azimuth, elevation, half, rng)
+    position, target, fovy = _aim(azimuth, elevation, frame, rng)
     axis = _UP + rng.normal(0, 0.1, 3)
     rig = add_swing(spec, f"{name}_rig", target, axis, pick(rng, (-1, 1)) * rng.uniform(*_SWAY), rng)
     arm = position - target

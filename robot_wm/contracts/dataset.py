@@ -9,7 +9,10 @@ from robot_wm.contracts.errors import UserError
 STATE = "observation.state"
 ACTION = "action"
 HAND = "simulator.hand_position_m"  # in the first camera's frame; simulated clips only
-OBJECT = "simulator.object_position_m"  # in the first camera's frame; simulated clips only
+OBJECT = "simulator.object_position_m"  # of the one that is pushed, in the first camera's frame; simulated clips only
+NEAREST = "simulator.nearest_object_position_m"  # of the one nearest to the hand, likewise: a picture tells which
+ARM = "simulator.arm_positions_m"  # ARM_POINTS from the shoulder towards the hand, likewise
+ARM_POINTS = 4  # at 0, 1/4, 1/2 and 3/4 of the arm's length
 FOCAL = "simulator.focal"  # of the first camera, in half heights of its picture; simulated clips only
 LATENT_ACTION = "latent_action"
 LATENT_ACTION_STD = "latent_action_std"
@@ -35,7 +38,7 @@ def is_depth(key: str) -> bool:
 
 
 def position_key(position: str, camera: str, cameras: Sequence[str]) -> str:
-    """The column of HAND, OBJECT or FOCAL that belongs to one of a dataset's cameras: the first has the plain name."""
+    """The column of a position, or of FOCAL, that belongs to a camera of a dataset; the first has the plain name."""
     return position if camera == cameras[0] else f"{position}.{camera}"
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robot_wm.contracts.dataset import HAND, OBJECT
+from robot_wm.contracts.dataset import ARM, ARM_POINTS, HAND, NEAREST, OBJECT
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
 from robot_wm.data.augment import Looks, Mirror, change
@@ -36,8 +36,10 @@ class Batch:
         frames_BTYXC: uint8.
         flow_BTF: pooled optical flow to the next frame (B, T - 1, cells · cells · 2), in its embodiment's deviations.
         moments_BT4: its moments (B, T - 1, 4), likewise.
-        hand_BT3, object_BT3: positions in the camera's frame.
-        displacement_gain: brings a difference of standardised hand positions to unit variance.
+        hand_BT3, object_BT3: positions of the hand and of the object nearest to it in the camera's frame.
+        arm_BTP3: of points along the arm, likewise. Depths that count from a shoulder are unknown where the picture
+            does not show it.
+        displacement_BT3: how the hand moves to the next frame (B, T - 1, 3).
     """
 
     frames_BTYXC: Tensor
@@ -45,7 +47,8 @@ class Batch:
     moments_BT4: Tensor
     hand_BT3: Tensor
     object_BT3: Tensor
-    displacement_gain: float
+    arm_BTP3: Tensor
+    displacement_BT3: Tensor
 
 
 class ClipSet:
@@ -85,11 +88,12 @@ class ClipSet:
         self.scales, self.motion = measure(self.packs, measured_on)
         self._views = views
         self._flow_px_P = torch.tensor([self.motion[p.embodiment].flow_px for p in self.packs])
+        self._from_shoulder_P = torch.tensor([ARM in p.columns for p in self.packs])
         self._hold(memory)
         self._start_afresh()
 
     def _hold(self, memory: Memory) -> None:
-        """Frames, flow, and ten numbers more per frame: four moments, hand and object, standardised."""
+        """Frames, flow, and what else belongs to a frame: four moments and all positions, standardised."""
         held = ([p.frames_FYXC for p in self.packs], [p.flow_F for p in self.packs], [*map(self._rest, self.packs)])
         self._rows, self._buffers = [Rows(arrays) for arrays in held], Buffers()
         self._on_device: list[DeviceRows] | None = None
@@ -98,9 +102,11 @@ class ClipSet:
 
     def _rest(self, pack: Pack) -> NDArray[np.float32]:
         mean, deviation = np.asarray(self.scales.position_mean_m), np.asarray(self.scales.position_m)
-        places = [(positions(pack, key) - mean) / deviation for key in (HAND, OBJECT)]
+        thing = NEAREST if NEAREST in pack.columns else OBJECT
+        found = np.column_stack([positions(pack, key) for key in (HAND, thing, ARM)])
+        places = ((found.reshape(len(found), -1, 3) - mean) / deviation).reshape(found.shape)
         moments = pack.moments_F / np.asarray(self.motion[pack.embodiment].moments)
-        return np.column_stack([moments, *places]).astype(np.float32)
+        return np.column_stack([moments, places]).astype(np.float32)
 
     def _start_afresh(self) -> None:
         self.waited_s = 0.0
@@ -207,21 +213,27 @@ class ClipSet:
     def _finish(self, starts_B: Tensor, looks: Looks | None, part: list[Tensor]) -> Batch:
         """Standardised and changed as drawn, on the device."""
         frames, flow, rest = part
-        moments, hand, thing = rest[:, :-1, :4], rest[..., 4:7], rest[..., 7:]
-        by_B = self._flow_px_P[self._draws.pack(starts_B)] if flow.numel() else None
+        moments, places = rest[:, :-1, :4], rest[..., 4:].unflatten(-1, (2 + ARM_POINTS, 3))
+        pack_B = self._draws.pack(starts_B)
+        by_B = self._flow_px_P[pack_B] if flow.numel() else None
         flow = flow.float() if by_B is None else divided(flow, by_B, self._buffers)
         if looks is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]
             mirror = Mirror(looks.mirrored_B.to(self.device))
             frames, flow = change(frames, looks), mirror.vectors(mirror.image(flow))
-            moments, hand, thing = mirror.moments(moments), mirror.places(hand, centre), mirror.places(thing, centre)
-        return Batch(frames, flow.flatten(2), moments, hand, thing, self.scales.displacement_gain)
+            moments, places = mirror.moments(moments), mirror.places(places, centre)
+        displacement = places[..., 0, :].diff(dim=1) * self.scales.displacement_gain
+        hidden_BT = self._from_shoulder_P[pack_B].to(places.device)[:, None] & places[..., 2, 0].isnan()
+        depth = torch.arange(3, device=places.device) == 2
+        places = places.masked_fill(hidden_BT[..., None, None] & depth, float("nan"))
+        hand, thing, arm = places[..., 0, :], places[..., 1, :], places[..., 2:, :]
+        return Batch(frames, flow.flatten(2), moments, hand, thing, arm, displacement)
 
 
 @dataclass(frozen=True)
 class _Ready:
     """What was drawn, and for each of its one or two batches frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2)
-    and the rest (B, T, 10), as they are stored; `sent` tells when a GPU has them."""
+    and the rest (B, T, 10 + 3 · points of the arm), as they are stored; `sent` tells when a GPU has them."""
 
     draw: Draw
     parts: list[list[Tensor]]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.contracts import files
-from robot_wm.contracts.dataset import ACTION, FOCAL, HAND, OBJECT, position_key
+from robot_wm.contracts.dataset import ACTION, ARM, FOCAL, HAND, NEAREST, OBJECT, position_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder
 from robot_wm.data import cache as caches
@@ -28,7 +28,7 @@ _COLUMN = "column/"
 _FLOW_PX = 64  # side of the frames that flow is computed on: it is pooled to cells afterwards
 _ROWS_TOGETHER = 1024  # short episodes that make so many rows are read in one go
 _MOST_THREADS = 16  # more of them wait for the interpreter
-POSITIONS = (HAND, OBJECT, FOCAL)
+POSITIONS = (HAND, OBJECT, NEAREST, ARM, FOCAL)
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Pack:
         flow_F: (F, cells, cells, 2) float16, flow (right, down) to the next frame [packed pixels], 0 at episode ends.
         moments_F: (F, 4) float32, see `flow.moments`.
         columns: numeric columns of the dataset at the packed frames, (F, ...). `action` is (F, every, U): the rows from
-            each frame up to the next; where an episode ends inside a chunk, its last row is repeated. HAND and OBJECT
-            are in this camera's frame.
+            each frame up to the next; where an episode ends inside a chunk, its last row is repeated. Positions are in
+            this camera's frame.
         episode_F: episode of each frame.
         valid_F: whether the next frame is of the same episode: there is a transition, with flow and a whole chunk.
         starts: (E + 1,) first frame of each episode, and F.

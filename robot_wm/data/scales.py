@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.contracts.dataset import FOCAL, HAND
+from robot_wm.contracts.dataset import ARM, ARM_POINTS, FOCAL, HAND
 from robot_wm.data.pack import Pack
 
+_FARTHEST_M = 2.0  # on the standard picture; further off is what a hand beside the camera makes of an episode
 STANDARD_M = 0.4  # what half the height of a standard picture shows at the distance of the hand
 _PIECE = 1 << 13  # frames read at a time: a large set does not fit into memory
 Triple = tuple[float, float, float]
@@ -57,28 +58,32 @@ def measure(packs: Sequence[Pack], chosen: Sequence[NDArray[np.bool_]]) -> tuple
 
 
 def positions(pack: Pack, key: str) -> NDArray[np.float32]:
-    """A position column of a pack (F, 3) [m], NaN where the dataset has none or the picture does not show it.
+    """A position column of a pack (F, 3 · points) [m], NaN where the dataset has none or the picture does not show it.
 
     One camera cannot tell a small scene nearby from a large one far away. Where the focal length is known, every
-    episode is therefore scaled, and moved along the view, to where the hand is on average at the standard distance.
+    episode is therefore scaled to where the hand is on average at the standard distance. Depth then counts from the
+    shoulder, which the picture shows, or, where that is not known, from the hand's mean.
     """
+    num, width = len(pack.frames_FYXC), 3 * (ARM_POINTS if key == ARM else 1)
     if key not in pack.columns:
-        return np.full((len(pack.frames_FYXC), 3), np.nan, np.float32)
-    places = np.array(pack.columns[key], np.float32).reshape(len(pack.frames_FYXC), -1)[:, :3]
+        return np.full((num, width), np.nan, np.float32)
+    places_FP3 = np.array(pack.columns[key], np.float32).reshape(num, -1)[:, :width].reshape(num, -1, 3)
     if FOCAL not in pack.columns or HAND not in pack.columns:
-        return places
-    focal = np.asarray(pack.columns[FOCAL], np.float32).reshape(-1)
-    depth = _per_episode_mean(np.asarray(pack.columns[HAND], np.float32).reshape(len(places), -1)[:, 2], pack.starts)
-    shown = np.abs(places[:, :2]).max(axis=1) * focal <= np.maximum(places[:, 2], 1e-3)
-    places[:, 2] -= depth
-    places *= (STANDARD_M * focal / depth)[:, None]
-    return np.where(shown[:, None], places, np.float32(np.nan))
+        return places_FP3.reshape(num, -1)
+    focal_F1 = np.asarray(pack.columns[FOCAL], np.float32).reshape(-1, 1)
+    shown_FP = np.abs(places_FP3[..., :2]).max(axis=-1) * focal_F1 <= np.maximum(places_FP3[..., 2], 1e-3)
+    depth_F = _mean_depth(pack, HAND)
+    places_FP3[..., 2] -= (_mean_depth(pack, ARM) if ARM in pack.columns else depth_F)[:, None]
+    places_FP3 *= (STANDARD_M * focal_F1 / depth_F[:, None])[..., None]
+    shown_FP &= np.abs(places_FP3).max(axis=-1) <= _FARTHEST_M
+    return np.where(shown_FP[..., None], places_FP3, np.float32(np.nan)).reshape(num, -1)
 
 
-def _per_episode_mean(values_F: NDArray[np.float32], starts: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Each frame's mean over its episode, (F,)."""
-    lengths = np.diff(starts)
-    return np.repeat(np.add.reduceat(values_F, starts[:-1]) / lengths, lengths).astype(np.float32)
+def _mean_depth(pack: Pack, key: str) -> NDArray[np.float32]:
+    """How far from the camera a column's (first) point is on average over each frame's episode, (F,) [m]."""
+    depth_F = np.asarray(pack.columns[key], np.float32).reshape(len(pack.frames_FYXC), -1)[:, 2]
+    lengths = np.diff(pack.starts)
+    return np.repeat(np.add.reduceat(depth_F, pack.starts[:-1]) / lengths, lengths).astype(np.float32)
 
 
 def _sums(pack: Pack, kept_F: NDArray[np.bool_]) -> NDArray[np.float64]:

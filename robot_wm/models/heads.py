@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from robot_wm.contracts.dataset import ARM_POINTS
 from robot_wm.models.layers import mlp
 
 
@@ -23,17 +24,18 @@ class MotionHeads(nn.Module):
 
 
 class StateHeads(nn.Module):
-    """The simulator's tie, for simulated clips only: hand and object in the camera's frame, linearly."""
+    """The simulator's tie, for simulated clips only: hand, object and arm in the camera's frame, linearly."""
 
     def __init__(self, latent_dim: int, action_dim: int):
         super().__init__()
         self.hand = nn.Linear(latent_dim, 3)
         self.object = nn.Linear(latent_dim, 3)
+        self.arm = nn.Linear(latent_dim, 3 * ARM_POINTS)
         self.displacement = nn.Linear(action_dim, 3)
 
-    def forward(self, z_BD: Tensor, action_BA: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Hand (B, 3), object (B, 3), and displacement of the hand (B, 3), in units of their deviations."""
-        return self.hand(z_BD), self.object(z_BD), self.displacement(action_BA)
+    def forward(self, z_BD: Tensor, action_BA: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Hand (B, 3), object (B, 3), arm (B, P, 3), displacement of the hand (B, 3), in units of their deviations."""
+        return self.hand(z_BD), self.object(z_BD), self.arm(z_BD).unflatten(-1, (-1, 3)), self.displacement(action_BA)
 
 
 class GoalHead(nn.Module):

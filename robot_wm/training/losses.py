@@ -24,7 +24,7 @@ class LossConfig:
         bottleneck: KL of the latent action to a standard Gaussian (before the tanh).
         flow: pooled optical flow, decoded from the latent action and the latent.
         moments: four moments of that flow, from the latent action alone.
-        state: hand and object positions and hand displacement, for simulated clips only.
+        state: positions of hand, nearest object and arm, and hand displacement, for simulated clips only.
         goal: latent action towards later frames and the time to them; reads latents, does not shape them.
     """
 
@@ -90,7 +90,7 @@ def pretraining_terms(model: WorldModel, z_BTD: Tensor, batch: Batch, config: Lo
     steps = min(config.rollout_steps, actions.shape[1])
     rolled = model.rollout(histories[:, 0], actions[:, :steps])
     flow, moments = model.motion(z_BTD[:, :-1].flatten(0, 1), actions.flatten(0, 1))
-    hand, thing, displacement = model.state(z_BTD, actions)
+    hand, thing, arm, displacement = model.state(z_BTD, actions)
     directions = F.normalize(torch.randn(z_BTD.shape[-1], 256, device=z_BTD.device), dim=0)
     terms = {
         "predict": error_N.mean(),
@@ -101,7 +101,8 @@ def pretraining_terms(model: WorldModel, z_BTD: Tensor, batch: Batch, config: Lo
         "moments": squared_error(moments, batch.moments_BT4.flatten(0, 1)),
         "state": squared_error(hand, batch.hand_BT3)
         + squared_error(thing, batch.object_BT3)
-        + squared_error(displacement, batch.hand_BT3.diff(dim=1) * batch.displacement_gain),
+        + squared_error(arm, batch.arm_BTP3)
+        + squared_error(displacement, batch.displacement_BT3),
     }
     terms["goal"] = hindsight(model, histories.detach(), z_BTD.detach(), torch.tanh(mean).detach())
     weighted = sum(getattr(config, name) * value for name, value in terms.items())
@@ -138,7 +139,7 @@ def health(model: WorldModel, batch: Batch) -> dict[str, float]:
         zero_ratio, shuffled_ratio: error with zero and with shuffled latent actions over that with inferred ones.
         copy_ratio: error of copying the last latent over that of predicting.
         hand_r2: R² of the displacement of the hand from the latent action, where simulator state is known.
-        hand_place_r2, object_place_r2: R² of their positions from the latent, likewise.
+        hand_place_r2, object_place_r2, arm_place_r2: R² of their positions from the latent, likewise.
     """
     z_BTD = model.encode(batch.frames_BTYXC)
     mean, log_std = model.infer(z_BTD)
@@ -150,16 +151,17 @@ def health(model: WorldModel, batch: Batch) -> dict[str, float]:
         return float((model.predict(histories, candidate)[0] - target).square().mean())
 
     inferred = max(error(actions), 1e-9)
-    hand, thing, displacement = model.state(z_BTD, torch.tanh(mean))
+    hand, thing, arm, displacement = model.state(z_BTD, torch.tanh(mean))
     return {
         "moving_share": float(z_BTD.var(dim=1).mean() / z_BTD.flatten(0, 1).var(dim=0).mean()),
         "nats": float(bottleneck(mean, log_std)),
         "zero_ratio": error(torch.zeros_like(actions)) / inferred,
         "shuffled_ratio": error(actions[torch.randperm(len(actions)).to(actions.device)]) / inferred,
         "copy_ratio": float((histories[:, -1] - target).square().mean()) / inferred,
-        "hand_r2": _explained(displacement, batch.hand_BT3.diff(dim=1) * batch.displacement_gain),
+        "hand_r2": _explained(displacement, batch.displacement_BT3),
         "hand_place_r2": _explained(hand, batch.hand_BT3),
         "object_place_r2": _explained(thing, batch.object_BT3),
+        "arm_place_r2": _explained(arm, batch.arm_BTP3),
     }
 
 

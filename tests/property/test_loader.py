@@ -17,6 +17,7 @@ from robot_wm.data.frames import Rows
 from robot_wm.data.loader import Batch, ClipSet, split_clips
 from robot_wm.data.pack import Pack
 
+NAMES = ("frames_BTYXC", "flow_BTF", "moments_BT4", "hand_BT3", "object_BT3", "arm_BTP3", "displacement_BT3")
 SIZE, CELLS, LENGTH = 16, 4, 3
 lengths = st.lists(st.integers(1, 9), min_size=2, max_size=6)
 
@@ -90,7 +91,7 @@ def test_frames_on_the_device_and_in_the_file_make_the_same_batches() -> None:
     assert (host.memory, device.memory) == ("host", "device")
     for draw in (lambda c, g: [c.batch(16, g)], lambda c, g: list(c.pair(16, g))):
         for a, b in zip(*(draw(c, torch.Generator().manual_seed(3)) for c in (host, device)), strict=True):
-            for name in ("frames_BTYXC", "flow_BTF", "moments_BT4", "hand_BT3", "object_BT3"):
+            for name in NAMES:
                 assert torch.equal(getattr(a, name).nan_to_num(9), getattr(b, name).nan_to_num(9)), name
 
 

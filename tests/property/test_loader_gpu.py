@@ -10,7 +10,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
 ]
-NAMES = ("frames_BTYXC", "flow_BTF", "moments_BT4", "hand_BT3", "object_BT3")
+NAMES = ("frames_BTYXC", "flow_BTF", "moments_BT4", "hand_BT3", "object_BT3", "arm_BTP3", "displacement_BT3")
 
 
 @pytest.mark.parametrize("memory", ["device", "host"])
