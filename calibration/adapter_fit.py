@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from calibration.low_rank import low_rank
 from calibration.threads import one_thread
 from calibration.transitions import Transitions
 from robot_wm import console
@@ -32,6 +33,7 @@ class FitConfig:
         rollout_steps: model steps predicted from predictions.
         learning_rate: of adapter and proprio head.
         dynamics_learning_rate: of the dynamics; 0 keeps them as pretrained.
+        dynamics_rank: rank of the change of the dynamics' matrices; 0 lets them change in full.
         encoder_learning_rate: of the encoder, in a first phase of `encoder_steps` steps of `encoder_batch` windows.
         encoder_steps: 0 leaves the encoder as pretrained.
         weight_decay: of AdamW.
@@ -45,6 +47,7 @@ class FitConfig:
     rollout_steps: int = 4
     learning_rate: float = 3e-3
     dynamics_learning_rate: float = 1e-3
+    dynamics_rank: int = 0
     encoder_learning_rate: float = 2e-4
     encoder_steps: int = 0
     encoder_batch: int = 24
@@ -57,6 +60,8 @@ class FitConfig:
         for name in ("steps", "batch", "rollout_steps", "encoder_batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"fit.{name} is {getattr(self, name)}", "Give 1 or more")
+        if self.dynamics_rank < 0:
+            raise UserError(f"fit.dynamics_rank is {self.dynamics_rank}", "Give 0 (in full), or a rank such as 8")
 
 
 class Calibrated(nn.Module):
@@ -144,8 +149,8 @@ def fit(
         pretrained: whether the labeler's labels mean something.
         log: of the losses.
         latents: those of an encoder that stays as it is, computed before.
-        judge: error on data kept out, given the latents; the weights of the step where it was least are kept, so that
-            few transitions are not learned by heart and many are used to the end.
+        judge: error on data kept out, given the latents; the weights with the least are kept, so that few transitions
+            are not learned by heart and many are used to the end.
 
     Raises:
         UserError: the loss is not finite.
@@ -154,10 +159,9 @@ def fit(
     torch.manual_seed(seed)
     if config.encoder_steps > 0:
         fit_encoder(calibrated, windows, config, pretrained, generator, log)
-        latents = None
-    if latents is None:
+    if latents is None or config.encoder_steps > 0:
         latents = encode_all(calibrated.model, windows.frames)
-    with one_thread():
+    with one_thread(), low_rank(calibrated.model.dynamics, config.dynamics_rank):
         error = _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
     return latents, error
 
@@ -171,7 +175,8 @@ def fit_encoder(
     log: Callable[..., None],
 ) -> None:
     """The first phase of `fit` alone, in place: adapter, dynamics and encoder together."""
-    _run(calibrated, windows, None, config, pretrained, generator, log)
+    with low_rank(calibrated.model.dynamics, config.dynamics_rank):
+        _run(calibrated, windows, None, config, pretrained, generator, log)
     settle_normalization(calibrated.model.encoder, console.track(windows.frames.split(256), "calibrate (settle)"))
 
 
