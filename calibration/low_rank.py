@@ -32,8 +32,8 @@ def low_rank(module: nn.Module, rank: int) -> Iterator[None]:
         each for each in module.modules() if isinstance(each, nn.Linear) and rank and min(each.weight.shape) > rank
     ]
     for layer in layers:
+        layer.weight.requires_grad_(False)
         parametrize.register_parametrization(layer, "weight", _Update(layer.weight, rank))
-        layer.parametrizations.weight.original.requires_grad_(False)
     try:
         yield
     finally:
