@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deploy.runtime.controller import Plan
 from deploy.runtime.flight import Tick
 from deploy.runtime.loop import latency_percentiles_ms
 from deploy.runtime.safety import Safety
@@ -70,6 +71,7 @@ class Panel:
         self._costs: deque[float] = deque(maxlen=_KEPT)
         self._guards: Counter[str] = Counter()
         self._tick: Tick | None = None
+        self._plan: Plan | None = None
         self._note = ""
         self._flying = False
 
@@ -80,6 +82,7 @@ class Panel:
         if tick.plan is not None:
             self._latencies_s.append(tick.latency_s)
             self._costs.append(tick.plan.cost)
+            self._plan = tick.plan
 
     def landed(self, note: str) -> None:
         """A flight has ended."""
@@ -111,6 +114,12 @@ class Panel:
                 found = self._safety.expectations
                 yield "image", f"{found.surprise:.2f} × the farthest that calibration saw"
                 yield "last step", f"{found.miss:.2f} × calibration's worst miss"
+            if self._plan is not None and self._plan.expected_D is not None:
+                plan = self._plan
+                yield (
+                    "imagination",
+                    f"off by {plan.imagination_error:.2g}, by {plan.uncertainty:.2g} expected from here",
+                )
             yield "cost", f"{self._costs[-1]:.3g}, at first {self._costs[0]:.3g}"
         counts = self._guards + (self._safety.counts if self._flying else Counter())
         yield "guards", ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none has stepped in"

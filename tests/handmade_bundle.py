@@ -62,6 +62,16 @@ plan (float[1,2,3] history, float[1,3] goal, float[1,{NUM_PROPRIO}] proprio, flo
   next_warm = Add(counted, nothing_u)
 }}"""
 
+# The same of schema 3: it takes a target without heeding it, and imagines that the newest latent stays as it is.
+IMAGINING_PLAN = PLAN.replace("float[1,2,5,3,2] noise)", f"float[1,2,5,3,2] noise, float[1,{NUM_PROPRIO}] target)")
+IMAGINING_PLAN = IMAGINING_PLAN.replace(
+    "next_warm)\n<", "next_warm, float[1,3,3] imagined)\n<int64[3] steps = {1, 3, 3}, "
+)
+IMAGINING_PLAN = IMAGINING_PLAN.replace(
+    "  next_warm = Add",
+    "  newest_row = Unsqueeze(latent, axis)\n  imagined = Expand(newest_row, steps)\n  next_warm = Add",
+)
+
 
 def make_spec(interface: Interface = "joint_velocity", **changes: object) -> ControllerSpec:
     """What `controller.json` says; `changes` replace fields of the spec."""

@@ -99,7 +99,7 @@ def searching(planner: Planner, seed: int) -> Decide:
         num, dim = reference_BU.shape
         start = warm.pop() if warm else torch.zeros(num, size.horizon, dim)
         noise = torch.randn(num, size.iterations, size.candidates, size.horizon, dim, generator=random)
-        command_BKU, _, _, following = planner(history_BTD, goal_BD, proprio_BP, reference_BU, start, noise)
+        command_BKU, _, _, following, _ = planner(history_BTD, goal_BD, proprio_BP, reference_BU, start, noise)
         warm.append(following)
         return command_BKU
 

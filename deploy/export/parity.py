@@ -14,7 +14,7 @@ from robot_wm import console
 from robot_wm.contracts.bundle import ENCODE_FILE, HEAD_FILE, PLAN_FILE, TIPPED, ControllerSpec
 from robot_wm.contracts.errors import UserError
 
-PLAN_OUTPUTS = ("command", "cost", "uncertainty", "next_warm")
+PLAN_OUTPUTS = ("command", "cost", "uncertainty", "next_warm", "imagined")
 MOST_TIPPED = 0.1
 _SUSPECT = 1e-5  # a difference above this is looked into
 _TRIALS = 24
@@ -61,7 +61,7 @@ def measure(
     set aside and counted: none of their outputs enters the figures.
 
     Returns:
-        `latent`, `command`, `cost`, `uncertainty` and `next_warm`; infinite where either side is not finite. And
+        `latent`, `command`, `cost`, `uncertainty`, `next_warm` and `imagined`; infinite where a side is not finite. And
         `tipped`, the share of plans set aside. With `one_shot` also `head_command`, `head_cost`, … of the command head
         on the same problems.
     """

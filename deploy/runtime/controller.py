@@ -1,6 +1,7 @@
 """The controller: frames and proprio in, command chunks out, by the two graphs of a bundle."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ class Plan:
         encode_s, plan_s: wall time of the two graphs [s].
         latent_D: the encoded frame.
         rest_LU: what the plan has in mind after that, (L, U) [the command's unit]; None where it is not known.
+        imagined_HD: the latents that it expects after each of its model steps; None where the bundle does not tell.
+        expected_D: the latent that the plan made for this moment expected of this frame; None where there was none.
     """
 
     command_KU: NDArray[np.float64]
@@ -34,6 +37,14 @@ class Plan:
     plan_s: float
     latent_D: NDArray[np.float32]
     rest_LU: NDArray[np.float64] | None = None
+    imagined_HD: NDArray[np.float32] | None = None
+    expected_D: NDArray[np.float32] | None = None
+
+    @property
+    def imagination_error(self) -> float:
+        """Mean squared error of what was expected of this frame's latent, as `uncertainty` foretells it; or NaN."""
+        away_D = np.nan if self.expected_D is None else self.latent_D - self.expected_D
+        return float(np.square(away_D).mean())
 
     @property
     def is_finite(self) -> bool:
@@ -85,6 +96,8 @@ class Controller:
         self._random = np.random.default_rng(seed)
         self._has_goal = False
         self._has_history = False
+        # The first step that a plan imagines ends `ahead` steps of commands under way, and one of its own, later.
+        self._imagined: deque[NDArray[np.float32]] = deque(maxlen=self.spec.ahead + 1)
         self.sent(self.spec.command.hold(np.zeros(self.spec.command.dim)))
 
     def encode(self, frame_YXC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -130,6 +143,7 @@ class Controller:
             seed: restarts the sampling noise; None lets it run on.
         """
         self._has_history = False
+        self._imagined.clear()
         if "warm" in self._plan.inputs:
             self._plan.inputs["warm"][:] = 0
         if reference_U is not None:
@@ -190,7 +204,11 @@ class Controller:
             plan_s=time.perf_counter() - encoded,
             latent_D=self._encode.outputs["latent"][0].copy(),
             rest_LU=self._rest(outputs["command"][0, -1].astype(np.float64)),
+            imagined_HD=outputs["imagined"][0].copy() if "imagined" in outputs else None,
+            expected_D=self._imagined[0] if len(self._imagined) == self._imagined.maxlen else None,
         )
+        if plan.imagined_HD is not None:
+            self._imagined.append(plan.imagined_HD[0])
         if not (plan.is_finite and (not searches or np.isfinite(inputs["warm"]).all())):
             self.reset()  # one bad input must not live on in the history or the warm start
         return plan

@@ -56,6 +56,8 @@ def plan_signature(spec: ControllerSpec) -> tuple[Signature, Signature]:
         "uncertainty": _float(1),
         "next_warm": _float(1, H, U),
     }
+    if spec.schema > 2:
+        outputs["imagined"] = _float(1, H, D)
     return inputs, outputs
 
 
@@ -63,7 +65,7 @@ def head_signature(spec: ControllerSpec) -> tuple[Signature, Signature]:
     """Inputs and outputs of `head.onnx`: name to (dtype, shape); it needs no noise and no start."""
     inputs, outputs = plan_signature(spec)
     kept = {name: kind for name, kind in inputs.items() if name not in ("warm", "noise")}
-    return kept, {**{n: k for n, k in outputs.items() if n != "next_warm"}, "plan": outputs["next_warm"]}
+    return kept, {"plan" if name == "next_warm" else name: kind for name, kind in outputs.items()}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.familiar import Familiar
 from robot_wm.contracts.solids import Solids
 
-SCHEMA = 2
-_READ = (1, 2)  # bundles of schema 1 have no `target` among their inputs, and no head
+SCHEMA = 3
+_READ = (1, 2, 3)  # schema 1 has no `target` among its inputs, and no head; 1 and 2 do not give `imagined`
 SPEC_FILE = "controller.json"
 ENCODE_FILE = "encode.onnx"
 PLAN_FILE = "plan.onnx"
@@ -27,12 +27,13 @@ class ControllerSpec:
     `plan.onnx`: history (1, T, D), goal (1, D), proprio (1, P), reference (1, U), warm (1, H, U),
     noise (1, I, N, H, U) standard normal → command (1, K, U) in `command.unit`, cost (1,), uncertainty (1,),
     next_warm (1, H, U). `warm` and `next_warm` are in plan units and start at zero. From schema 2 on it also takes
-    target (1, P): proprio to reach, in its own units, NaN where only the goal's picture says.
+    target (1, P): proprio to reach, in its own units, NaN where only the goal's picture says. From schema 3 on it gives
+    imagined (1, H, D) as well: the latents that are expected after each model step of the plan.
     Where `ahead` is S > 0, plan.onnx has one more input, pending (1, S, K, U) in `command.unit`: the commands already
     sent or committed whose effect lies between the frame and the first command of the new plan. `reference` is then
     the command just before them, and the plan goes on from the last of them.
     `head.onnx`, where calibration trained a command head: history, goal, proprio, reference, target [, pending] →
-    command, cost, uncertainty, plan (1, H, U), its whole plan in plan units.
+    command, cost, uncertainty, plan (1, H, U), its whole plan in plan units [, imagined].
 
     Attributes:
         embodiment, embodiment_sha256: the body, by name and digest.
@@ -86,7 +87,7 @@ class ControllerSpec:
         if not 0 <= self.delay_s <= LONGEST_DELAY_S:
             raise UserError(f"bundle: delay_s is {self.delay_s}", f"It must be between 0 and {LONGEST_DELAY_S:g} s")
         if self.schema not in _READ:
-            known = " and ".join(map(str, _READ))
+            known = ", ".join(map(str, _READ))
             raise UserError(f"bundle schema is {self.schema}", f"This version reads schema {known}; export again")
         sizes = ("height", "width", "latent_dim", "history", "horizon", "candidates", "iterations")
         for name in sizes:

@@ -83,7 +83,7 @@ class Planner(nn.Module):
         noise_BINHU: Tensor,
         target_BP: Tensor | None = None,
         pending_BSKU: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Search for the command chunk whose predicted future comes closest to the goal.
 
         Args:
@@ -99,7 +99,8 @@ class Planner(nn.Module):
 
         Returns:
             The next chunk of commands (B, K, U) in physical units and within the limits, its cost (B,), the predicted
-            mean squared latent error along it (B,), and the plan to start from next time (B, H, U).
+            mean squared latent error along it (B,), the plan to start from next time (B, H, U), and the latents that
+            are expected after each of the plan's model steps (B, H, D).
         """
         problem = pose(self.body, history_BTD, goal_BD, proprio_BP, reference_BU, target_BP, pending_BSKU)
         sampler = self.config.sampler
@@ -122,7 +123,13 @@ class Planner(nn.Module):
     def evaluate(self, plans_BNHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
         """Cost and mean predicted squared error (B, N) of plans."""
         num = plans_BNHU.shape[1]
-        now, reference_MU, goal = problem.repeat(num)
+        steps, goal = self.imagine(plans_BNHU, problem)
+        error_M = torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
+        return self.objective(steps, goal).unflatten(0, (-1, num)), error_M.unflatten(0, (-1, num))
+
+    def imagine(self, plans_BNHU: Tensor, problem: Problem) -> tuple[list[Step], Goal]:
+        """The steps of plans, each of all B · N at once, and the goal of each."""
+        now, reference_MU, goal = problem.repeat(plans_BNHU.shape[1])
         plan_HMU = plans_BNHU.flatten(0, 1).unbind(dim=1)
         steps = []
         for plan_MU, next_MU in zip(plan_HMU, (*plan_HMU[1:], plan_HMU[-1]), strict=True):
@@ -130,8 +137,7 @@ class Planner(nn.Module):
             now, log_error = self.body.imagine(now, effective.flatten(1), reference_MU)
             reference_MU = commands[:, -1]
             steps.append(Step(now, log_error, plan_MU, next_MU))
-        error_M = torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
-        return self.objective(steps, goal).unflatten(0, (-1, num)), error_M.unflatten(0, (-1, num))
+        return steps, goal
 
     def cost_now(self, problem: Problem) -> Tensor:
         """What being where one is costs (B,), without any plan."""
@@ -164,13 +170,13 @@ class OneShot(nn.Module):
         reference_BU: Tensor,
         target_BP: Tensor | None = None,
         pending_BSKU: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As Planner.forward; the last output is the head's whole plan (B, H, U) in plan units."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """As Planner.forward; in place of what to start from next time comes the head's whole plan (B, H, U)."""
         body = self.planner.body
         problem = pose(body, history_BTD, goal_BD, proprio_BP, reference_BU, target_BP, pending_BSKU)
         plan_BHU = fit_horizon(self.head(problem), self.planner.config.horizon)
-        command_BKU, cost_B, error_B, _ = conclude(self.planner, plan_BHU, problem)
-        return command_BKU, cost_B, error_B, plan_BHU
+        command_BKU, cost_B, error_B, _, imagined_BHD = conclude(self.planner, plan_BHU, problem)
+        return command_BKU, cost_B, error_B, plan_BHU, imagined_BHD
 
 
 def pose(
@@ -189,12 +195,14 @@ def pose(
     return Problem(now, reference_BU, body.aim(goal_BD, target_BP))
 
 
-def conclude(planner: Planner, plan_BHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def conclude(planner: Planner, plan_BHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """What follows from the plan decided on: see Planner.forward."""
-    cost_B1, error_B1 = planner.evaluate(plan_BHU[:, None], problem)
+    steps, goal = planner.imagine(plan_BHU[:, None], problem)
+    error_B = torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
+    imagined_BHD = torch.stack([step.now.history_BTD[:, -1] for step in steps], dim=1)
     command_BKU, _ = planner.body.command_map(plan_BHU[:, 0], problem.reference_BU)
     next_warm = torch.cat([plan_BHU[:, 1:], torch.zeros_like(plan_BHU[:, :1])], dim=1)
-    return command_BKU, cost_B1.squeeze(1), error_B1.squeeze(1), next_warm
+    return command_BKU, planner.objective(steps, goal), error_B, next_warm, imagined_BHD
 
 
 def fit_horizon(plan_BHU: Tensor, horizon: int) -> Tensor:

@@ -23,6 +23,7 @@ from deploy.runtime.graph import Signature
 from robot_wm.contracts.bundle import TIPPED, Bundle, read_bundle
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Interface, Mjcf, Safety
 from robot_wm.contracts.errors import UserError
+from robot_wm.contracts.solids import Capsule, Solids
 from robot_wm.models.adapter import Adapter, AdapterConfig, KinematicAdapter, ProprioHead
 from robot_wm.models.body import Body
 from robot_wm.models.command_head import CommandHead, CommandHeadConfig
@@ -93,6 +94,9 @@ def single_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+SOLIDS = Solids((), (Capsule("base", -1, (0.0, 0.0, 0.0), (0.1, 0.0, 0.0), 0.05),), ())
+
+
 @pytest.fixture(scope="module")
 def controllable() -> Controllable:
     return make_controllable()
@@ -100,16 +104,26 @@ def controllable() -> Controllable:
 
 @pytest.fixture(scope="module")
 def bundle(controllable: Controllable, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(controllable, make_recorded(), tmp_path_factory.mktemp("export") / "bundle")
+    path = tmp_path_factory.mktemp("export") / "bundle"
+    return export_bundle(controllable, make_recorded(), path, solids=SOLIDS)
 
 
 def test_bundle_agrees_with_pytorch_and_says_how_well(bundle: Bundle) -> None:
     parity = dict(bundle.spec.parity)
     assert parity.pop(TIPPED) == 0
-    plans = {"command", "cost", "uncertainty", "next_warm"}
-    assert set(parity) == {"latent", *plans, "head_command", "head_cost", "head_uncertainty", "head_plan"}
+    plans = {"command", "cost", "uncertainty", "next_warm", "imagined"}
+    assert set(parity) == {
+        "latent",
+        *plans,
+        "head_command",
+        "head_cost",
+        "head_uncertainty",
+        "head_plan",
+        "head_imagined",
+    }
     assert 0 < max(parity.values()) <= 1e-4
     assert bundle.spec.lineage == {"calibrate": "ab"}
+    assert bundle.spec.solids == SOLIDS
     assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"], "nothing temporary stays"
 
 
@@ -182,13 +196,14 @@ def test_controller_from_image_to_command_is_pytorch(bundle: Bundle, controllabl
     goal = controllable.encoder(torch.from_numpy(recorded.frames_NYXC[-1:]))
     history: list[Tensor] = []
     warm = torch.zeros(1, 2, 2)
+    expected = None
     for row in range(4):
         controller.sent(recorded.reference_NU[row])
         plan = controller.step(recorded.frames_NYXC[row], recorded.proprio_NP[row])
         latent = controllable.encoder(torch.from_numpy(recorded.frames_NYXC[row : row + 1]))
         history = [*(history or [latent] * HISTORY)[1:], latent]
         draws = noise.standard_normal((1, 2, 16, 2, 2), dtype=np.float32)
-        command, cost, _, warm = planner(
+        command, cost, _, warm, imagined = planner(
             torch.stack(history, dim=1),
             goal,
             torch.from_numpy(recorded.proprio_NP[row : row + 1]),
@@ -198,6 +213,13 @@ def test_controller_from_image_to_command_is_pytorch(bundle: Bundle, controllabl
         )
         assert np.abs(plan.command_KU - command[0].numpy()).max() <= 1e-4
         assert plan.cost == pytest.approx(cost.item(), abs=1e-4)
+        assert plan.imagined_HD == pytest.approx(imagined[0].numpy(), abs=1e-4)
+        assert (plan.expected_D is None) == (row == 0)
+        if expected is not None:
+            assert plan.expected_D == pytest.approx(expected, abs=1e-4)
+            off = float(np.square(latent[0].numpy() - expected).mean())
+            assert plan.imagination_error == pytest.approx(off, rel=1e-3, abs=1e-6)
+        expected = imagined[0, 0].numpy()
 
 
 @torch.no_grad()

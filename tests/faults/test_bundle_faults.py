@@ -58,7 +58,7 @@ def test_truncated_json(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda v: v.update(schema=3), "schema is 3"),
+        (lambda v: v.update(schema=4), "schema is 4"),
         (lambda v: v.update(colour="red"), "'colour'"),
         (lambda v: v.pop("command"), "'command' is missing"),
         (lambda v: v.update(horizon="long"), "horizon"),

@@ -58,7 +58,7 @@ def test_reaches_goals_at_once_and_stays(head: CommandHead) -> None:
     place, goal = (1.6 * torch.rand((32, 2), generator=generator) - 0.8 for _ in range(2))
     reference = torch.zeros(32, 2)
     for _ in range(14):
-        command, cost, _, plan = one_shot(place[:, None].expand(-1, 2, -1), goal, place, reference)
+        command, cost, _, plan, _ = one_shot(place[:, None].expand(-1, 2, -1), goal, place, reference)
         place, reference = place + STEP * command.mean(1), command[:, -1]
     assert float((place - goal).norm(dim=1).max()) < 0.1
     assert cost.shape == (32,)
@@ -73,8 +73,8 @@ def test_a_small_search_is_better_for_its_proposal(head: CommandHead) -> None:
     place, goal = (1.6 * torch.rand((64, 2), generator=generator) - 0.8 for _ in range(2))
     noise = torch.randn((64, 1, 8, 3, 2), generator=generator)
     inputs = (place[:, None].expand(-1, 2, -1), goal, place, torch.zeros(64, 2), torch.zeros(64, 3, 2), noise)
-    _, alone, _, _ = Planner(size, body)(*inputs)
-    _, guided, _, _ = Planner(size, body, head=head)(*inputs)
+    _, alone, *_ = Planner(size, body)(*inputs)
+    _, guided, *_ = Planner(size, body, head=head)(*inputs)
     assert float(guided.mean()) < 0.7 * float(alone.mean())
 
 
@@ -125,8 +125,8 @@ def test_a_calibration_keeps_its_head_and_plans_ahead_of_its_delay(tmp_path: Pat
     assert found.planner.ahead == 2
     inputs = [torch.randn(3, 2, body.latent_dim), torch.randn(3, body.latent_dim), torch.randn(3, 4), torch.zeros(3, 2)]
     assert found.one_shot is not None
-    *_, plan = found.one_shot(*inputs)
-    assert torch.allclose(plan, OneShot(Planner(PlannerConfig(), body), head)(*inputs)[-1], atol=1e-6)
+    *_, plan, _ = found.one_shot(*inputs)
+    assert torch.allclose(plan, OneShot(Planner(PlannerConfig(), body), head)(*inputs)[-2], atol=1e-6)
     _, with_time, *_ = found.one_shot(*inputs)
     _, without, *_ = OneShot(Planner(PlannerConfig(), body), head)(*inputs)
     assert not torch.allclose(with_time, without)

@@ -9,7 +9,7 @@ from deploy.panel import Panel, watched
 from deploy.runtime.controller import Controller
 from deploy.runtime.loop import run_loop
 from deploy.runtime.safety import Safety
-from tests.handmade_bundle import colour, make_spec, write_bundle
+from tests.handmade_bundle import IMAGINING_PLAN, colour, make_spec, write_bundle
 from tests.unit.test_familiar import FAMILIAR
 from tests.unit.test_runtime_loop import ListRobot
 
@@ -22,7 +22,9 @@ def drawn(panel: Panel) -> str:
 
 
 def test_panel_tells_what_goes_on(tmp_path: Path) -> None:
-    controller = Controller(write_bundle(tmp_path / "bundle", make_spec(familiar=FAMILIAR)), num_threads=1)
+    controller = Controller(
+        write_bundle(tmp_path / "bundle", make_spec(familiar=FAMILIAR, schema=3), plan=IMAGINING_PLAN), num_threads=1
+    )
     controller.set_goal(colour(1, 0, 0))
     safety = Safety(controller.spec)
     panel = Panel(controller.spec, safety, total=5, done=1)
@@ -30,7 +32,7 @@ def test_panel_tells_what_goes_on(tmp_path: Path) -> None:
     run_loop(controller, ListRobot(frame_times={5: -1.0}), 6, safety, on_step=panel.tick)
     shown = drawn(panel)
     for words in ("flight 2 of 5, tick 5: held by stale_frame", "of 20 Hz", "ms (p50/95/99 of 200)", "stale_frame 1",
-                  "calibration's worst miss", "+0.500 rad/s", "●"):  # fmt: skip
+                  "calibration's worst miss", "off by 0, by 0 expected from here", "+0.500 rad/s", "●"):  # fmt: skip
         assert words in shown
     panel.landed("3.1 cm left")
     shown = drawn(panel)

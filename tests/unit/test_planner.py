@@ -36,7 +36,7 @@ def test_closed_loop_arrives_and_stays() -> None:
     torch.manual_seed(0)
     for _ in range(15):
         noise = torch.randn(1, CONFIG.iterations, CONFIG.candidates, CONFIG.horizon, 2)
-        command, cost, _, warm = planner(place[:, None].expand(-1, 2, -1), goal, place, reference, warm, noise)
+        command, cost, _, warm, _ = planner(place[:, None].expand(-1, 2, -1), goal, place, reference, warm, noise)
         place = place + 0.2 * command.mean(1)
         reference = command[:, -1]
     assert float((place - goal).norm()) < 0.05
@@ -64,8 +64,8 @@ def test_a_batch_is_its_members() -> None:
 def test_more_search_is_not_worse() -> None:
     inputs = _inputs(16)
     once = replace(CONFIG, iterations=1)
-    _, cost, _, _ = _planner()(*inputs)
-    _, little, _, _ = _planner(once)(*inputs[:-1], inputs[-1][:, :1])
+    _, cost, *_ = _planner()(*inputs)
+    _, little, *_ = _planner(once)(*inputs[:-1], inputs[-1][:, :1])
     assert float(cost.mean()) < float(little.mean())
 
 

@@ -8,7 +8,7 @@ import pytest
 from deploy.runtime.controller import Controller
 from deploy.runtime.graph import choose_providers
 from robot_wm.contracts.errors import UserError
-from tests.handmade_bundle import NOISE_GAIN, SIDE, WARM_GAIN, colour, make_spec, write_bundle
+from tests.handmade_bundle import IMAGINING_PLAN, NOISE_GAIN, SIDE, WARM_GAIN, colour, make_spec, write_bundle
 
 STILL = np.zeros(4, np.float32)
 
@@ -132,3 +132,25 @@ def test_threads_must_be_positive(bundle: Path) -> None:
 def test_position_interface_rests_within_its_limits(tmp_path: Path) -> None:
     controller = Controller(write_bundle(tmp_path / "bundle", make_spec("joint_position")))
     assert np.array_equal(controller.reference_U, [0.0, 0.0])
+
+
+def test_what_was_expected_of_a_frame_comes_with_it(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", make_spec(schema=3), plan=IMAGINING_PLAN)
+    controller, proprio = Controller(bundle, num_threads=1), np.zeros(4, np.float32)
+    controller.set_goal(colour(1, 0, 0))
+    first = controller.step(colour(0, 0, 0), proprio)
+    assert first.imagined_HD is not None and first.imagined_HD.shape == (3, 3)
+    assert first.expected_D is None and np.isnan(first.imagination_error)
+    second = controller.step(colour(0, 1, 0), proprio)
+    assert second.expected_D == pytest.approx([0, 0, 0])
+    assert second.imagination_error == pytest.approx(1 / 3)
+    assert controller.step(colour(0, 1, 0), proprio).imagination_error == 0
+    controller.reset()
+    assert controller.step(colour(0, 1, 0), proprio).expected_D is None, "nothing is known after a pause"
+
+
+def test_bundles_of_before_imagine_nothing(tmp_path: Path) -> None:
+    controller = Controller(write_bundle(tmp_path / "bundle"), num_threads=1)
+    controller.set_goal(colour(1, 0, 0))
+    plans = [controller.step(colour(0, 0, 0), np.zeros(4, np.float32)) for _ in range(2)]
+    assert all(plan.imagined_HD is None and plan.expected_D is None for plan in plans)
