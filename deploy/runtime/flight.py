@@ -32,6 +32,8 @@ class Tick:
         command_U: what was asked of the robot [the command's unit].
         sent_U: what the robot says it sent [the command's unit].
         latency_s: from frame in to command out [s], or to the plan that a worker made; NaN on ticks without a plan.
+        surprise: of the image that was planned from, and
+        miss: of the last model step, both 1 at the calibration log's extremes; NaN where they are not known.
     """
 
     index: int
@@ -41,6 +43,8 @@ class Tick:
     command_U: NDArray[np.float64]
     sent_U: NDArray[np.float64]
     latency_s: float
+    surprise: float = float("nan")
+    miss: float = float("nan")
 
 
 class Flight:
@@ -103,7 +107,8 @@ class Flight:
             latency_s = time.perf_counter() - read_s
         sent_U = self._write(command_U)
         self.index += 1
-        return Tick(self.index - 1, observation, plan, held, command_U, sent_U, latency_s)
+        signs = self.safety.surprise, self.safety.miss
+        return Tick(self.index - 1, observation, plan, held, command_U, sent_U, latency_s, *signs)
 
     def missed(self, late_s: float) -> None:
         """The next tick is late by so much on the robot's clock: whole ticks may have gone by without a command.

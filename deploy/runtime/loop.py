@@ -104,7 +104,7 @@ def run_loop(
                 if tick.plan is not None:
                     latencies_s.append(tick.latency_s)
                 if recorder is not None:
-                    recorder.append(tick.observation, tick.command_U, tick.sent_U, tick.plan, tick.latency_s, tick.held)
+                    _record(recorder, tick)
                 if on_step is not None:
                     on_step(tick)
                 flight.missed(clock.wait())
@@ -122,6 +122,11 @@ def run_loop(
         flight.ended_by,
         flight.error,
     )
+
+
+def _record(log: FlightLog, tick: Tick) -> None:
+    signs = tick.surprise, tick.miss
+    log.append(tick.observation, tick.command_U, tick.sent_U, tick.plan, tick.latency_s, tick.held, *signs)
 
 
 def stop(robot: Robot, safety: Safety, max_ticks: int = 1000) -> None:

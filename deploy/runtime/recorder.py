@@ -23,7 +23,9 @@ from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 
-_FORMAT = "robot-wm flight log 1"
+_FORMAT = "robot-wm flight log 2"
+_BEFORE = "robot-wm flight log 1"  # rows without _SIGNS
+_SIGNS = ("surprise", "miss", "imagination_error")
 _PATTERN = "episode_[0-9]*.flight"
 _GOAL = ".goal.npy"  # beside an episode's file
 _CRC = "crc32"
@@ -37,7 +39,9 @@ class FlightEpisode:
     Attributes:
         rows_L: structured array, one row per control tick: `time_s`, `frame` (Y, X, 3), `state` (P,), `command` (U,)
             asked of the robot, `action` (U,) really sent, `cost` and `uncertainty` (NaN between plans), `latency_s`
-            (NaN between plans), `held` (index into INTERVENTIONS, -1 for none).
+            (NaN between plans), `held` (index into INTERVENTIONS, -1 for none). Since format 2 also what the guards
+            and the plan knew (NaN where they did not): `surprise` of the image and `miss` of the last model step,
+            both 1 at the calibration log's extremes, and `imagination_error`, what the plan before expected of it.
         outcome: what `end` was given; None if the episode was cut short.
     """
 
@@ -52,7 +56,7 @@ class FlightLog:
     def __init__(self, folder: Path, spec: ControllerSpec):
         """`folder` is made with the first episode; episodes already in it are kept."""
         self._folder = folder
-        self._row = np.zeros((), _row_type(spec.height, spec.width, len(spec.proprio), spec.command.dim))
+        self._row = np.zeros((), _row_type(_FORMAT, spec.height, spec.width, len(spec.proprio), spec.command.dim))
         self._file: int | None = None
         self._path: Path | None = None
 
@@ -77,6 +81,8 @@ class FlightLog:
         plan: Plan | None = None,
         latency_s: float = float("nan"),
         held: str | None = None,
+        surprise: float = float("nan"),
+        miss: float = float("nan"),
     ) -> None:
         """Add one row; it is safe from a killed process when this returns.
 
@@ -91,6 +97,8 @@ class FlightLog:
         row["cost"] = plan.cost if plan else np.nan
         row["uncertainty"] = plan.uncertainty if plan else np.nan
         row["latency_s"] = latency_s
+        row["imagination_error"] = plan.imagination_error if plan else np.nan
+        row["surprise"], row["miss"] = surprise, miss
         row["held"] = INTERVENTIONS.index(held) if held else -1
         row[_CRC] = zlib.crc32(row.tobytes()[: -row.dtype[_CRC].itemsize])
         self._write(row.tobytes())
@@ -170,7 +178,7 @@ def _has_header(path: Path) -> bool:
 def _read_header(path: Path, line: bytes) -> np.dtype[Any]:
     try:
         header = limits.parse_json(line)
-        if header["format"] != _FORMAT:
+        if header["format"] not in (_BEFORE, _FORMAT):
             raise ValueError(header["format"])
         sizes = [int(header[key]) for key in ("height", "width", "proprio", "command")]
         height, width, proprio, command = sizes
@@ -178,10 +186,10 @@ def _read_header(path: Path, line: bytes) -> np.dtype[Any]:
             raise ValueError(sizes)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path} is not a flight log ({error})", f"Give a file that starts with {_FORMAT!r}") from error
-    return _row_type(*sizes)
+    return _row_type(header["format"], *sizes)
 
 
-def _row_type(height: int, width: int, proprio: int, command: int) -> np.dtype[Any]:
+def _row_type(form: str, height: int, width: int, proprio: int, command: int) -> np.dtype[Any]:
     return np.dtype(
         [
             ("time_s", "<f8"),
@@ -193,6 +201,7 @@ def _row_type(height: int, width: int, proprio: int, command: int) -> np.dtype[A
             ("uncertainty", "<f4"),
             ("latency_s", "<f8"),
             ("held", "i1"),
+            *((name, "<f4") for name in _SIGNS if form != _BEFORE),
             (_CRC, "<u4"),
         ]
     )

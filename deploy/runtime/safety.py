@@ -50,6 +50,7 @@ class Safety:
     Attributes:
         counts: control ticks on which each guard stepped in, by name.
         limits: the bounds of commands, and what was sent last.
+        surprise, miss: what that comparison found in this control tick; NaN where it could not.
         expectations: the comparison with the calibration log; None where the bundle does not tell of it.
         period_s: one control tick [s].
         step_s: one model step [s].
@@ -86,6 +87,7 @@ class Safety:
         self.limits.reset(self.limits.in_force_U if in_force_U is None else in_force_U)
         self._start_U = self.limits.in_force_U
         self.counts = Counter()
+        self.surprise = self.miss = float("nan")
         self._planned_frame_s = -np.inf
         self._overruns = 0
         if self.expectations:
@@ -107,6 +109,7 @@ class Safety:
             planning: a plan is about to be made from it; its frame must then be newer than that of the plan before.
         """
         settings = self._settings
+        self.surprise = self.miss = float("nan")
         measured_s = now_s if observation.proprio_time_s is None else observation.proprio_time_s
         if not np.isfinite(observation.proprio_P).all():
             return self.count(BAD_PROPRIO)
@@ -122,7 +125,9 @@ class Safety:
             return self.count(STALE_PROPRIO)
         if self._is_frozen(observation.frame_YXC):
             return self.count(FROZEN_IMAGE)
-        if self.expectations and self.expectations.reach(observation.proprio_P) > settings.max_unexpected:
+        if self.expectations:
+            self.miss = self.expectations.reach(observation.proprio_P)
+        if self.expectations and self.miss > settings.max_unexpected:
             self.expectations.forget()  # the robot is stopped: what comes next is judged anew
             return self.count(UNEXPECTED_OUTCOME)
         if planning:
@@ -143,7 +148,9 @@ class Safety:
         self._overruns = self._overruns + 1 if elapsed_s > self.step_s else 0
         if not plan.is_finite:
             return self.count(BAD_PLAN)
-        if self.expectations and self.expectations.look(plan.latent_D) > self._settings.max_surprise:
+        if self.expectations:
+            self.surprise = self.expectations.look(plan.latent_D)
+        if self.surprise > self._settings.max_surprise:
             return self.count(UNFAMILIAR_IMAGE)
         return self.count(OVERRUN) if self._overruns >= max(1, self._settings.max_overruns) else None
 

@@ -24,11 +24,16 @@ from robot_wm.contracts.run import CONFIG, MANIFEST, read_run
 
 FLIGHT = "flight"
 _AHEAD = 2  # model steps imagined
+_SIGNS = {"Imagination missed by": "imagination_error", "Unusual picture": "surprise", "Unusual step": "miss"}
 _MEANING = {
     "Latent distance to the goal": "How far the camera's frame is from the goal image, as the model sees them (mean "
     "squared difference of their latents). Falling is good; 0 would be the same picture.",
     "Predicted cost of the plan": "What each plan is expected to leave of the way to the goal. Lower is better.",
     "Uncertainty": "How wrong the model expects its own imagination to be. Lower is surer.",
+    "Imagination missed by": "How far the frame's latent was from what the plan one model step before expected, in the "
+    "units of the uncertainty, as the robot reckoned it.",
+    "Unusual picture": "How far the image was from those of the calibration log; 1 is the farthest of its own.",
+    "Unusual step": "How far the last model step ended from what the log makes expect; 1 is the log's largest miss.",
     "Time for a decision": "From image to commands.",
     "Surprise": "How far what came was from what had been predicted one step before (mean squared difference of the "
     "latents). Lower is better; a peak is something that the model did not expect.",
@@ -127,6 +132,9 @@ def _episode(number: int, flown: FlightEpisode, behind: _Behind, note: str | Non
     planned = np.flatnonzero(np.isfinite(rows["cost"]))
     tracks.append(_sparse("Predicted cost of the plan", "", "cost", rows["cost"]))
     tracks.append(_sparse("Uncertainty", "", "uncertainty", rows["uncertainty"]))
+    for title, name in _SIGNS.items():
+        if name in (rows.dtype.names or ()) and np.isfinite(rows[name]).any():
+            tracks.append(_sparse(title, "", name, rows[name]))
     tracks.append(_sparse("Time for a decision", "ms", "latency", 1e3 * rows["latency_s"]))
     if behind.controller is not None:
         z_LD = np.stack([behind.controller.encode(frame) for frame in rows["frame"]])

@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deploy.runtime import recorder
+from deploy.runtime.controller import Plan
 from deploy.runtime.recorder import FlightLog, read_episode, read_episodes
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
@@ -116,3 +118,26 @@ def test_full_disk_is_one_line_and_leaves_whole_rows(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     log.close()
     assert len(read_episode(path).rows_L) == 2
+
+
+def test_what_was_known_is_kept_and_a_log_of_before_is_read(tmp_path: Path) -> None:
+    seen = Observation(colour(0, 0, 0), np.zeros(4, np.float32), 0.0)
+    expected = Plan(np.zeros((4, 2)), 0.5, 0.1, 0.0, 0.0, np.ones(3, np.float32), expected_D=np.zeros(3, np.float32))
+    log = FlightLog(tmp_path / "new", make_spec())
+    log.begin()
+    log.append(seen, np.zeros(2), np.zeros(2), expected, 0.01, None, 0.75, 0.25)
+    log.append(seen, np.zeros(2), np.zeros(2))
+    log.close()
+    (episode,) = read_episodes(tmp_path / "new")
+    found = [[float(row[name]) for name in ("imagination_error", "surprise", "miss")] for row in episode.rows_L]
+    assert found[0] == [1.0, 0.75, 0.25]
+    assert np.isnan(found[1]).all()
+    (folder := tmp_path / "old").mkdir()
+    names = [name for name in episode.rows_L.dtype.names or () if name not in ("imagination_error", "surprise", "miss")]
+    row = np.zeros((), np.dtype([(name, episode.rows_L.dtype[name]) for name in names]))
+    row["action"] = 0.25
+    row["crc32"] = zlib.crc32(row.tobytes()[:-4])
+    header = b'{"format": "robot-wm flight log 1", "height": 8, "width": 8, "proprio": 4, "command": 2}\n'
+    (folder / "episode_000000.flight").write_bytes(header + row.tobytes())
+    (episode,) = read_episodes(folder)
+    assert episode.rows_L["action"].tolist() == [[0.25, 0.25]]

@@ -1,20 +1,24 @@
 """What calibration never saw is noticed in flight: another picture, and a body that does not do what it did."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from deploy.runtime.controller import Plan
+from deploy.runtime.controller import Controller, Plan
 from deploy.runtime.familiar import Expectations
+from deploy.runtime.loop import run_loop
+from deploy.runtime.recorder import FlightLog, read_episodes
 from deploy.runtime.safety import UNEXPECTED_OUTCOME, UNFAMILIAR_IMAGE, Safety
 from robot_wm.contracts import config
 from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.familiar import Familiar
 from robot_wm.contracts.robot import Observation
-from tests.handmade_bundle import colour, make_spec
+from tests.handmade_bundle import IMAGINING_PLAN, colour, make_spec, write_bundle
+from tests.unit.test_runtime_loop import ListRobot
 
 # Two commands, four ticks per step, four entries of proprio: positions move with the commands of the step itself.
 _MOVES = np.zeros((4, 2 * 8 + 4 + 1))
@@ -90,6 +94,23 @@ def test_fits_of_a_log_expect_what_it_did_and_no_more() -> None:
 def test_who_does_not_look_is_not_judged_and_old_bundles_fly() -> None:
     assert Safety(known(), sees=False).expectations is None
     assert Safety(make_spec()).expectations is None
+
+
+def test_the_flight_log_keeps_what_was_known(tmp_path: Path) -> None:
+    spec = replace(known(max_surprise=100.0, max_unexpected=1e6), schema=3)
+    controller = Controller(write_bundle(tmp_path / "bundle", spec, plan=IMAGINING_PLAN), num_threads=1)
+    controller.set_goal(colour(1, 0, 0))
+    log = FlightLog(tmp_path / "flight", spec)
+    log.begin()
+    run_loop(controller, ListRobot(), 10, Safety(spec), log)
+    log.close()
+    rows = read_episodes(tmp_path / "flight")[0].rows_L
+    plans = np.isin(np.arange(10), (0, 4, 8))
+    assert np.array_equal(np.isfinite(rows["surprise"]), plans)
+    assert rows["surprise"][0] == pytest.approx(Expectations(FAMILIAR, 4).look(np.zeros(3, np.float32)))
+    assert rows["imagination_error"][[4, 8]].tolist() == [0, 0], "black stays black, as imagined"
+    assert np.isnan(rows["imagination_error"][~plans]).all() and np.isnan(rows["imagination_error"][0])
+    assert (rows["miss"][:8] == 0).all() and rows["miss"][9] > 0, "the robot does not move, against all that was logged"
 
 
 def test_the_bundle_carries_it() -> None:
