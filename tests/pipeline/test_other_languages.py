@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from deploy.runtime.controller import Controller
-from tests.handmade_bundle import write_bundle
+from tests.handmade_bundle import IMAGINING_PLAN, make_spec, write_bundle
 
 INSTALL_LIMIT_S, RUN_LIMIT_S, STEPS = 200, 60, 6
 
@@ -32,7 +32,8 @@ class Recording:
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """Frames, proprio and noise, recorded; the loop is closed over the command in force."""
     folder = tmp_path_factory.mktemp("recording")
-    bundle, rng = write_bundle(folder / "bundle"), np.random.default_rng(0)
+    bundle = write_bundle(folder / "bundle", make_spec(schema=3), plan=IMAGINING_PLAN)
+    rng = np.random.default_rng(0)
     controller, noise = Controller(bundle, ["CPUExecutionProvider"], 1, seed=3), np.random.default_rng(3)
     spec = controller.spec
     frames = rng.integers(0, 256, (STEPS + 1, spec.height, spec.width, 3), dtype=np.uint8)
