@@ -1,12 +1,15 @@
 """Which parts of a calibrated body the runtime must keep apart."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy.runtime.clearance import Clearance
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.solids import Solids
 from robot_wm.models.kinematics import Kinematics
+
+_ROWS = 256  # looked at together
 
 
 def measure(embodiment: Embodiment, clearance_m: float, calibrated: Kinematics | None) -> tuple[Solids, list[str]]:
@@ -37,3 +40,17 @@ def measure(embodiment: Embodiment, clearance_m: float, calibrated: Kinematics |
         home_P = np.concatenate([simulation.home(), np.zeros(simulation.command.dim)])
         at_home_M = Clearance(solids.of_body(simulation)).between(home_P[None])[0]
         return solids.without(solids.of_body(simulation, zeros), (at_home_M < clearance_m).tolist())
+
+
+def nearest(solids: Solids, proprio_NP: NDArray[np.floating]) -> tuple[float, str, NDArray[np.float64]]:
+    """The least distance of two parts in a log [m], of which two, and the least in each of its rows (N,).
+
+    Infinite, of nothing, where no pair is watched.
+    """
+    if not solids.pairs or not len(proprio_NP):
+        return np.inf, "", np.full(len(proprio_NP), np.inf)
+    clearance = Clearance(solids)
+    pieces = np.array_split(proprio_NP.astype(np.float64), len(proprio_NP) // _ROWS + 1)
+    distance_NM = np.concatenate([clearance.between(piece) for piece in pieces])
+    worst = solids.pairs[int(np.argmin(distance_NM.min(0)))]
+    return float(distance_NM.min()), " and ".join(solids.capsules[i].name for i in worst), distance_NM.min(1)

@@ -82,7 +82,7 @@ def export(config: ExportConfig) -> Path:
             return run.path
         controllable = load_controllable(calibration, config.planner, config.ahead)
         recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
-        solids = _solids(controllable)
+        solids = _solids(controllable, log)
         console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
         familiar = familiarity.measure(controllable, log, config.seed)
         if familiar is None:
@@ -127,8 +127,8 @@ def _joints(embodiment: Embodiment) -> Joints | None:
         return None
 
 
-def _solids(controllable: Controllable) -> Solids | None:
-    """The body's parts that must stay apart, where its yaml asks for that; says which of them are not watched."""
+def _solids(controllable: Controllable, log: Path) -> Solids | None:
+    """The body's parts that must stay apart, where its yaml asks for that; says what is not watched, or too tight."""
     clearance_m = controllable.embodiment.safety.self_clearance_m
     if clearance_m is None:
         return None
@@ -138,6 +138,15 @@ def _solids(controllable: Controllable) -> Solids | None:
     console.say(f"export: {len(solids.capsules)} capsules stand for the body, {len(solids.pairs)} pairs are kept apart")
     if left_out:
         console.say(f"export: not watched, too near at home: {'; '.join(left_out)}")
+    dataset = LeRobotDataset(dataset_folder(log))
+    states = [dataset.columns(episode)[STATE] for episode in range(dataset.num_episodes)]
+    least_m, where, distance_N = parts.nearest(solids, np.concatenate(states))
+    if least_m < clearance_m:
+        share = 100 * float((distance_N < clearance_m).mean())
+        console.say(
+            f"export: the log itself has {where} at {1000 * least_m:.0f} mm, {share:.1f} % of it nearer than"
+            f" self_clearance_m ({1000 * clearance_m:.0f} mm): flights like it will be stopped"
+        )
     return solids
 
 

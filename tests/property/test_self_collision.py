@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mujoco
 import numpy as np
@@ -13,13 +14,16 @@ from calibration import solids as tables
 from deploy.export import parts
 from deploy.runtime.clearance import Clearance
 from deploy.runtime.safety import SELF_COLLISION, Safety
+from deploy.stages import export as stage
 from robot_wm.contracts import config
 from robot_wm.contracts import safety as contract
 from robot_wm.contracts.bundle import ControllerSpec
+from robot_wm.contracts.dataset import STATE, Feature
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 from robot_wm.contracts.solids import Solids
+from robot_wm.data.lerobot_writer import LeRobotWriter
 from robot_wm.models.kinematics import BodyPoint, Kinematics, Link
 from sims import robots
 from sims.simulation import Simulation
@@ -179,6 +183,32 @@ def test_what_export_leaves_out_and_what_encoders_read(tmp_path: Path) -> None:
     pose = np.array([[0.3, 1.0, 2.0, 0.02, 0, 0, 0, 0]])
     moved = pose + np.eye(8)[1] * 0.25  # the second encoder reads that much too much
     assert Clearance(shifted).between(moved) == pytest.approx(Clearance(plain).between(pose))
+
+
+def test_a_log_that_comes_nearer_is_told_of(arm) -> None:
+    _, _, solids = arm
+    folded = np.array([[0, a, a, 0, 0, 0, 0, 0] for a in np.linspace(0, 2.5, 600)], dtype=np.float32)
+    least_m, where, distance_N = parts.nearest(solids, folded)
+    assert least_m == distance_N.min() < 0 < distance_N[0]
+    assert where in ("base and lower", "upper and lower", "upper and tip", "base and tip")
+    assert distance_N[7] == pytest.approx(Clearance(solids).least(folded[7:8]), abs=1e-6)
+    assert parts.nearest(replace(solids, pairs=()), folded)[0] == np.inf
+
+
+def test_export_says_what_it_watches_and_what_the_log_comes_near_to(tmp_path: Path, capfd) -> None:
+    folded = np.array([[0, a, a, 0, 0, 0, 0, 0] for a in np.linspace(0, 2.5, 50)], dtype=np.float32)
+    with LeRobotWriter(tmp_path / "log", 20.0, {STATE: Feature("float32", (8,))}) as writer:
+        writer.add_episode({STATE: folded}, {})
+    body = SimpleNamespace(
+        embodiment=folding_arm(tmp_path, ROUND), planner=SimpleNamespace(body=SimpleNamespace(adapter=None))
+    )
+    solids = stage._solids(body, tmp_path / "log")
+    assert solids is not None and len(solids.pairs) == 6
+    said = " ".join(capfd.readouterr().err.split())
+    assert "5 capsules stand for the body, 6 pairs are kept apart" in said
+    assert "of it nearer than self_clearance_m (20 mm): flights like it will be stopped" in said
+    body.embodiment = replace(body.embodiment, safety=contract.Safety(0.5))
+    assert stage._solids(body, tmp_path / "log") is None, "nobody asked"
 
 
 def test_a_gripper_may_close(tmp_path: Path) -> None:
