@@ -10,6 +10,7 @@ from calibration import mjcf
 from calibration.delay import command_delay
 from calibration.log_faults import Examined, examine_log, say_faults
 from calibration.parameters import DELAY, Parameter
+from calibration.pushed_object import with_object
 from calibration.signals import Array, Log
 from calibration.sysid import FitConfig, Identified, identify
 from robot_wm import console
@@ -29,6 +30,8 @@ class IdentifyConfig:
         embodiment: the body; its `identifiable` names the parameters and their bounds.
         data: a log at the control rate: a LeRobot dataset, or the run that recorded it.
         servo_stiffness, servo_damping: PD gains of the drivers, where the MJCF describes bare motors.
+        torques: feature of the log with the measured torque of each actuator's joint; None compares positions alone.
+        object_pose: feature with where the body's object was, (7,): x, y, z [m] and w, x, y, z; for contact friction.
         most_s: longest part of the log that is used, from its beginning; 0 takes it whole.
     """
 
@@ -36,6 +39,8 @@ class IdentifyConfig:
     data: str
     servo_stiffness: float = 0.0
     servo_damping: float = 0.0
+    torques: str | None = None
+    object_pose: str | None = None
     most_s: float = 0.0
     fit: FitConfig = field(default_factory=FitConfig)
     name: str = "identify"
@@ -56,6 +61,8 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
             f"{config.embodiment.name} is simulated by {config.embodiment.environment}, not by its MJCF's actuators",
             "Identify a body with a joint interface",
         )
+    if config.object_pose is not None and config.embodiment.object is None:
+        raise UserError(f"object_pose: {config.embodiment.name} names no object", "Give object: BODY in its yaml")
     inputs = {"data": Path(config.data)} | robots.model_inputs(config.embodiment)
     with open_run(Path(config.out), "identify", config.name, config, inputs) as run:
         if run.complete:
@@ -67,7 +74,8 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         alone = _without_object(spec, config.embodiment)
         model = alone.copy().compile()
         if examined is None:
-            examined = examine_log(dataset_folder(Path(config.data)), config.embodiment)
+            dataset = dataset_folder(Path(config.data))
+            examined = examine_log(dataset, config.embodiment, config.torques, config.object_pose)
             say_faults(examined.faults)
         log, faults = examined
         if config.most_s:
@@ -76,8 +84,11 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         chosen = mjcf.choose(model, log, config.embodiment.identifiable)
         console.say(f"identify: {len(chosen)} parameters, {len(log.time_s)} samples")
         guess = _late(log, chosen, config.embodiment.interface)
+        moving = alone
+        if config.object_pose is not None and config.embodiment.object is not None:
+            moving, log = with_object(spec, config.embodiment.object, log)
         with console.progress("identify (search)", None) as bar:
-            found = identify(alone, log, chosen, config.fit, config.seed, console.say, guess, bar.advance)
+            found = identify(moving, log, chosen, config.fit, config.seed, console.say, guess, bar.advance)
         _show(found)
         worst = 1.1 * found.rmse.get("held_out_before", np.inf) + _AS_GOOD_RAD
         reached = found.rmse.get("held_out_fitted", found.rmse.get("held_out", 0.0))

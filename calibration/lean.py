@@ -4,6 +4,26 @@ import copy
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.contracts.errors import UserError
+
+
+def feeling(
+    spec: mujoco.MjSpec, actuators: NDArray[np.int64], full: mujoco.MjModel, keep_contacts: bool
+) -> mujoco.MjModel:
+    """The lean model in which the torque of each actuator's joint is sensed, and nothing else."""
+    felt = spec.copy()
+    for sensor in list(felt.sensors):
+        felt.delete(sensor)
+    for actuator in actuators:
+        if full.actuator_trntype[actuator] != mujoco.mjtTrn.mjTRN_JOINT:
+            raise UserError(f"log: {full.actuator(int(actuator)).name} turns no joint", "Identify without torques")
+        joint = full.joint(int(full.actuator_trnid[actuator, 0])).name
+        felt.add_sensor(type=mujoco.mjtSensor.mjSENS_JOINTACTFRC, objtype=mujoco.mjtObj.mjOBJ_JOINT, objname=joint)
+    model = lean(felt, felt.copy().compile(), keep_contacts)
+    model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
+    return model
 
 
 def lean(spec: mujoco.MjSpec, full: mujoco.MjModel, keep_contacts: bool) -> mujoco.MjModel:

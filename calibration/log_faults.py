@@ -11,6 +11,7 @@ from calibration.transitions import check_sizes
 from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
 from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.errors import UserError
 from robot_wm.data.lerobot import LeRobotDataset
 from sims import robots
 from sims.simulation import Simulation
@@ -23,14 +24,21 @@ class Examined(NamedTuple):
     faults: tuple[Fault, ...]
 
 
-def examine_log(dataset: Path, embodiment: Embodiment) -> Examined:
+def examine_log(
+    dataset: Path, embodiment: Embodiment, torques: str | None = None, object_pose: str | None = None
+) -> Examined:
     """Read a LeRobot dataset as the log of a body, and find what is wrong with it.
+
+    Args:
+        dataset, embodiment: the log and its body.
+        torques: the feature that holds the torque of each actuator's joint, if one does.
+        object_pose: the feature that holds where the body's object is, (7,): x, y, z [m] and w, x, y, z.
 
     Raises:
         UserError: features that are missing or are not the body's, or a fault that makes every fit meaningless.
     """
     with robots.load(embodiment) as simulation:
-        log = _read(dataset, simulation)
+        log = _read(dataset, simulation, torques, object_pose)
         low_J, high_J = _ranges(simulation, log.joints)
         limits = np.column_stack([simulation.command.low, simulation.command.high])
         if embodiment.environment is None:  # the MJCF's own: a margin that the embodiment adds is no limit of the robot
@@ -56,13 +64,21 @@ def _ranges(simulation: Simulation, joints: tuple[str, ...]) -> tuple[np.ndarray
     return ranges[:, 0], ranges[:, 1]
 
 
-def _read(dataset: Path, simulation: Simulation) -> Log:
-    """Commands, positions and velocities of the episodes of a LeRobot dataset."""
+def _read(dataset: Path, simulation: Simulation, torques: str | None, object_pose: str | None) -> Log:
+    """Commands, positions, velocities and what else is named of the episodes of a LeRobot dataset."""
     actuators, proprio = simulation.command.names, simulation.proprio_names
     source = LeRobotDataset(dataset)
     check_sizes(source, {ACTION: actuators, STATE: proprio}, simulation.embodiment)
     episodes = [source.columns(e) for e in range(source.num_episodes)]
-    joined = {k: np.concatenate([e[k] for e in episodes]).astype(np.float64) for k in (STATE, ACTION, "timestamp")}
+    more = {torques: (len(actuators), "torques"), object_pose: (7, "object_pose")}
+    more = {key: size for key, size in more.items() if key is not None}
+    for key, (size, name) in more.items():
+        if key not in episodes[0] or episodes[0][key].shape[1:] != (size,):
+            raise UserError(
+                f"{name}: the log has no feature {key!r} of {size} numbers", f"It has: {', '.join(episodes[0])}"
+            )
+    wanted = (STATE, ACTION, "timestamp", *more)
+    joined = {k: np.concatenate([e[k] for e in episodes]).astype(np.float64) for k in wanted}
     joints = [i for i, name in enumerate(proprio) if name.endswith("_position")]
     velocities = [i for i, name in enumerate(proprio) if name.endswith("_velocity")]
     return Log(
@@ -73,4 +89,6 @@ def _read(dataset: Path, simulation: Simulation) -> Log:
         actuators,
         joined[STATE][:, velocities] if len(velocities) == len(joints) else None,
         np.concatenate([np.full(len(e["timestamp"]), i) for i, e in enumerate(episodes)]),
+        torque_NU=joined[torques] if torques is not None else None,
+        object_N7=joined[object_pose] if object_pose is not None else None,
     )

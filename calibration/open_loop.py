@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import parameters as moved
-from calibration.lean import lean
+from calibration.lean import feeling, lean
 from calibration.parameters import BIAS, DELAY, KINDS, Parameter
 from calibration.signals import Array, Log, noise
 from robot_wm.contracts.errors import UserError
@@ -44,10 +44,19 @@ class _Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the simulation says the encoders read, for C columns of values and M samples."""
+    """What the simulation says the encoders read, for C columns of values and M samples.
+
+    `torque_CMU` is the torque of each actuator's joint; it has no columns where the log measures none.
+    """
 
     position_CMJ: Array
     velocity_CMJ: Array
+    torque_CMU: Array
+
+    @property
+    def signals_CMS(self) -> Array:
+        """Positions, then torques."""
+        return np.concatenate([self.position_CMJ, self.torque_CMU], axis=2)
 
 
 class OpenLoop:
@@ -91,7 +100,10 @@ class OpenLoop:
         self._sort = np.array([p.kind for p in self.parameters])
         self._servo = _servo_joints(self.full, self._actuators, self._joints)
         self.contact = self._touches(self.nominal) if contact is None else contact
-        self._base = lean(spec, self.full, keep_contacts=self.contact)
+        self._felt = self._actuators[:0] if log.torque_NU is None else self._actuators
+        self._base = lean(spec, self.full, self.contact)
+        if len(self._felt):
+            self._base = feeling(spec, self._felt, self.full, self.contact)
         self._models: list[mujoco.MjModel] = []
         self._data = [mujoco.MjData(self._base) for _ in range(len(os.sched_getaffinity(0)))]
         self._scratch = mujoco.MjData(self._base)
@@ -106,21 +118,22 @@ class OpenLoop:
         values_CP = np.atleast_2d(values_CP)
         size = max(1, _CHUNK_BYTES // (8 * len(self._segments) * self._steps * (1 + 2 * self.full.nv)))
         parts = [self._simulate(values_CP[i : i + size]) for i in range(0, len(values_CP), size)]
-        return Prediction(
-            np.concatenate([p.position_CMJ for p in parts]), np.concatenate([p.velocity_CMJ for p in parts])
-        )
+        kinds = ("position_CMJ", "velocity_CMJ", "torque_CMU")
+        return Prediction(*(np.concatenate([getattr(p, kind) for p in parts]) for kind in kinds))
 
     def measured(self) -> Array:
-        """The measured positions of the simulated samples, (M, J)."""
-        return self.log.position_NJ[self.rows]
+        """What was measured at the simulated samples, (M, S): positions, then torques where the log has them."""
+        return self.log.signals_NS[self.rows]
 
     def valid(self) -> NDArray[np.bool_]:
-        """Which of them count, (M, J)."""
-        return self.log.valid[self.rows]
+        """Which of it counts, (M, S)."""
+        torque_MU = self.measured()[:, len(self.log.joints) :]
+        return np.hstack([self.log.valid[self.rows], np.isfinite(torque_MU)])
 
     def trees(self) -> NDArray[np.int64]:
-        """Kinematic tree of each joint of the log: without contact, what moves in one is not felt in another."""
-        trees = self.full.dof_treeid[self._qvel].astype(np.int64)
+        """Kinematic tree of each signal of the log: without contact, what moves in one is not felt in another."""
+        dofs = np.append(self._qvel, self.full.jnt_dofadr[self.full.actuator_trnid[self._felt, 0]])
+        trees = self.full.dof_treeid[dofs].astype(np.int64)
         return np.zeros_like(trees) if self.contact or self.full.neq or self.full.ntendon else trees
 
     def tree_of(self, each: Parameter) -> int:
@@ -211,7 +224,7 @@ class OpenLoop:
             moved.write(model, self._base, self._scratch, self.parameters, values)
         start, control = self._inputs(values_CP)
         models = [m for m in self._models[:num] for _ in range(count)]
-        states, _ = mujoco.rollout.rollout(models, self._data, start, control, skip_checks=False)
+        states, sensed = mujoco.rollout.rollout(models, self._data, start, control, skip_checks=False)
         states = np.concatenate([start[:, None], states], axis=1).reshape(num, count, self._steps + 1, -1)
         bias_CJ, dt = self._bias(values_CP), float(self.full.opt.timestep)
         found = [
@@ -219,7 +232,12 @@ class OpenLoop:
             for s, each in enumerate(self._segments)
         ]
         position, velocity = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
-        return Prediction(np.nan_to_num(position + bias_CJ[:, None], nan=1e3), np.nan_to_num(velocity))
+        # the torque of the step that led to the sample, or contains it
+        force = sensed.reshape(num, count, self._steps, -1)[..., : len(self._felt)]
+        ends = [np.maximum(each.steps - (each.share == 0), 0) for each in self._segments]
+        torque = np.concatenate([force[:, s, end] for s, end in enumerate(ends)], axis=1)
+        position = np.nan_to_num(position + bias_CJ[:, None], nan=1e3)
+        return Prediction(position, np.nan_to_num(velocity), np.nan_to_num(torque))
 
 
 def _sample(states_CKS: Array, segment: _Segment, qpos: NDArray, qvel: NDArray, dt: float) -> tuple[Array, Array]:
@@ -242,7 +260,7 @@ def _sample(states_CKS: Array, segment: _Segment, qpos: NDArray, qvel: NDArray, 
 def start_state(log: Log, stretch: slice, row: int) -> tuple[Array, Array]:
     """Position and velocity at a row: the mean while the robot rests, else as measured, where velocities are, else a
     cubic through the samples around it."""
-    sigma, least = noise(log), max(3, int(np.ceil(0.05 / log.period_s)))
+    sigma, least = noise(log)[: len(log.joints)], max(3, int(np.ceil(0.05 / log.period_s)))
     ahead = log.position_NJ[row : min(stretch.stop, row + int(_REST_S / log.period_s) + least)]
     moving = np.abs(ahead - np.median(ahead[:least], axis=0)) > 6 * sigma + 2e-4
     still = int(np.argmax(moving.any(axis=1))) if moving.any() else len(moving)

@@ -29,6 +29,8 @@ class Log:
         velocity_NJ: measured joint velocities, where the robot reports them.
         episode_N: which recording each row belongs to; the robot was reset in between.
         valid_NJ: measurements to use.
+        torque_NU: measured torque of each actuator's joint, where the robot reports it [N·m or N].
+        object_N7: where an object was, where something measured it: x, y, z [m] and a quaternion w, x, y, z.
     """
 
     time_s: Array
@@ -39,6 +41,8 @@ class Log:
     velocity_NJ: Array | None = None
     episode_N: NDArray[np.int64] | None = None
     valid_NJ: NDArray[np.bool_] | None = None
+    torque_NU: Array | None = None
+    object_N7: Array | None = None
 
     def __post_init__(self) -> None:
         num = len(self.time_s)
@@ -47,6 +51,8 @@ class Log:
                 f"log: {num} time stamps, commands {self.command_NU.shape}, positions {self.position_NJ.shape}",
                 f"Give ({num}, {len(self.actuators)}) commands and ({num}, {len(self.joints)}) positions",
             )
+        if self.torque_NU is not None and self.torque_NU.shape != self.command_NU.shape:
+            raise UserError(f"log: torques {self.torque_NU.shape}", f"Give {self.command_NU.shape}, as commands")
         if num < 10:
             raise UserError(f"log: {num} samples", "Give at least ten")
 
@@ -57,6 +63,11 @@ class Log:
     @property
     def valid(self) -> NDArray[np.bool_]:
         return np.ones(self.position_NJ.shape, bool) if self.valid_NJ is None else self.valid_NJ
+
+    @property
+    def signals_NS(self) -> Array:
+        """Positions, then torques where there are such."""
+        return self.position_NJ if self.torque_NU is None else np.hstack([self.position_NJ, self.torque_NU])
 
     @property
     def period_s(self) -> float:
@@ -74,6 +85,8 @@ class Log:
             velocity_NJ=None if self.velocity_NJ is None else self.velocity_NJ[keep],
             episode_N=self.episodes[keep],
             valid_NJ=self.valid[keep],
+            torque_NU=None if self.torque_NU is None else self.torque_NU[keep],
+            object_N7=None if self.object_N7 is None else self.object_N7[keep],
         )
 
     def stretches(self) -> list[slice]:
@@ -127,11 +140,14 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 
 def noise(log: Log) -> Array:
-    """Standard deviation of each joint's measurement noise (J,), from third differences, which motion hardly enters."""
+    """Standard deviation of each joint's measurement noise (J,), from third differences, which motion hardly enters.
+
+    Measured torques follow, (J + U,), where the log has them.
+    """
     step, period = np.diff(log.time_s), log.period_s
     even = np.abs(step - period) < 0.2 * period
     even = even[:-2] & even[1:-1] & even[2:]
-    third = np.diff(log.position_NJ, 3, axis=0)
+    third = np.diff(log.signals_NS, 3, axis=0)
     third = third[even] if even.sum() >= 20 else third
     return np.maximum(np.median(np.abs(third), axis=0) / 0.6745 / np.sqrt(20.0), 1e-5)
 

@@ -114,13 +114,13 @@ class _Problem:
         self.loop, self.scale = loop, np.array([p.scale for p in loop.parameters])
         rows = loop.log.rows(loop.rows)
         began = np.concatenate([np.full(len(s.rows), s.start_s) for s in loop._segments])
-        self.use_MJ = loop.valid() & ((rows.time_s - began >= config.settle_s) & (loop.rows >= from_row))[:, None]
-        self.sigma_J = noise(loop.log)
+        self.use_MS = loop.valid() & ((rows.time_s - began >= config.settle_s) & (loop.rows >= from_row))[:, None]
+        self.sigma_S = noise(loop.log)
 
     def residual(self, x: Array, _: sysid.ParameterDict) -> tuple[list[Array], list, list]:
         columns = x.reshape(len(self.scale), -1).T * self.scale
-        error = (self.loop.measured() - self.loop.predict(columns).position_CMJ) / self.sigma_J
-        return [error[:, self.use_MJ].T if x.ndim > 1 else error[0, self.use_MJ]], [], []
+        error = (self.loop.measured() - self.loop.predict(columns).signals_CMS) / self.sigma_S
+        return [error[:, self.use_MS].T if x.ndim > 1 else error[0, self.use_MS]], [], []
 
     def jacobian(self, x: Array, r: Array) -> Array:
         """Forward differences; separate kinematic trees share a simulation (Curtis, Powell and Reid 1974)."""
@@ -134,7 +134,7 @@ class _Problem:
         groups = [g for g in together if len(g)] + [np.array([p]) for p in alone]
         moved = np.array([x + np.isin(np.arange(len(x)), group) * step for group in groups])
         change = self.residual(moved.T, sysid.ParameterDict())[0][0] - r
-        felt = self.loop.trees()[np.nonzero(self.use_MJ)[1]]
+        felt = self.loop.trees()[np.nonzero(self.use_MS)[1]]
         found = np.zeros((len(r), len(x)))
         for group, column in zip(groups, change.T, strict=True):
             for p in group:
@@ -142,24 +142,25 @@ class _Problem:
         return found
 
     def error(self, values_P: Array) -> Array:
-        """Measured minus predicted positions, (M, J)."""
-        return self.loop.measured() - self.loop.predict(values_P).position_CMJ[0]
+        """Measured minus predicted signals, (M, S)."""
+        return self.loop.measured() - self.loop.predict(values_P).signals_CMS[0]
 
     def rmse(self, values_P: Array) -> Array:
-        """Per joint, with the settling time left out."""
-        error = self.error(values_P)
-        return np.sqrt(np.where(self.use_MJ, error**2, 0).sum(axis=0) / np.maximum(self.use_MJ.sum(axis=0), 1))
+        """Of each joint's position, with the settling time left out."""
+        joints = slice(len(self.loop.log.joints))
+        error, use_MJ = self.error(values_P)[:, joints], self.use_MS[:, joints]
+        return np.sqrt(np.where(use_MJ, error**2, 0).sum(axis=0) / np.maximum(use_MJ.sum(axis=0), 1))
 
     def rescale(self, values_P: Array) -> float:
-        """Take each joint's deviation from what is left at these values; returns the share of outliers."""
+        """Take each signal's deviation from what is left at these values; returns the share of outliers."""
         error = self.error(values_P)
         outliers = 0
         for j in range(error.shape[1]):
-            left = error[self.use_MJ[:, j], j]
+            left = error[self.use_MS[:, j], j]
             if len(left):
-                self.sigma_J[j] = max(float(np.median(np.abs(left))) / 0.6745, 1e-6)
-                outliers += int((np.abs(left) > 5 * self.sigma_J[j]).sum())
-        return outliers / max(int(self.use_MJ.sum()), 1)
+                self.sigma_S[j] = max(float(np.median(np.abs(left))) / 0.6745, 1e-6)
+                outliers += int((np.abs(left) > 5 * self.sigma_S[j]).sum())
+        return outliers / max(int(self.use_MS.sum()), 1)
 
 
 def identify(
@@ -211,8 +212,8 @@ def identify(
         rmse |= {"after": rmse["before"], "held_out": rmse["held_out_before"], "held_out_fitted": rmse["held_out"]}
         x = (nominal / problem.scale)[:, None]
         jacobian = problem.jacobian(x, problem.residual(x, sysid.ParameterDict())[0][0])
-    error = problem.error(values) / problem.sigma_J
-    estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MJ)
+    error = problem.error(values) / problem.sigma_S
+    estimates, confused, covariance = judge(parameters, values, jacobian, error, problem.use_MS)
     ends = tuple(starts)
     return Identified(
         tuple(parameters), estimates, confused, rmse, held_out_J, held_out_before_J, ends, outliers, covariance, kept
@@ -233,7 +234,7 @@ def _search(
     for i, start in enumerate(starts):
         values, jacobian, objective = _descend(problem, start, config, step, quick=config.robust)
         ends.append((objective, values))
-        deviations = np.sqrt(2 * objective / max(int(problem.use_MJ.sum()), 1))
+        deviations = np.sqrt(2 * objective / max(int(problem.use_MS.sum()), 1))
         say(f"start {i + 1} of at most {len(starts)}: {deviations:.2f} times the measurement noise is left")
         if deviations < _EXPLAINED:
             break
