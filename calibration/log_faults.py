@@ -70,8 +70,8 @@ def _read(dataset: Path, simulation: Simulation, torques: str | None, object_pos
     source = LeRobotDataset(dataset)
     check_sizes(source, {ACTION: actuators, STATE: proprio}, simulation.embodiment)
     episodes = [source.columns(e) for e in range(source.num_episodes)]
-    more = {torques: (len(actuators), "torques"), object_pose: (7, "object_pose")}
-    more = {key: size for key, size in more.items() if key is not None}
+    asked = ((torques, len(actuators), "torques"), (object_pose, 7, "object_pose"))
+    more = {key: (size, name) for key, size, name in asked if key is not None}
     for key, (size, name) in more.items():
         if key not in episodes[0] or episodes[0][key].shape[1:] != (size,):
             raise UserError(
