@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from deploy.drivers.twin import check_embodiment
 from deploy.evaluation import entrants, references
 from deploy.evaluation.entrants import Entrant
@@ -193,9 +195,11 @@ def _warm_up(stage: Stage, decider: Decider, pair: Pair) -> None:
     stage.task.start(pair)
     stage.twin.reset()
     decider.set_goal(pair.goal_frame)
-    observation = stage.twin.read()
+    observation, spec = stage.twin.read(), decider.spec
+    held_U = spec.command.hold(np.zeros(spec.command.dim))
+    pending = (np.tile(held_U, (spec.ahead, spec.command.frame_skip, 1)),) if spec.ahead else ()
     for _ in range(2):
-        decider.step(observation.frame_YXC, observation.proprio_P)
+        decider.step(observation.frame_YXC, observation.proprio_P, *pending)
 
 
 def _film(

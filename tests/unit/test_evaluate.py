@@ -226,6 +226,24 @@ def test_everyone_gets_the_same_held_out_pairs(world, tmp_path):
     assert world[0][0].closed
 
 
+def test_a_controller_that_looks_ahead_is_always_told_what_is_under_way(world, tmp_path, monkeypatch):
+    spec, told = replace(SPEC, ahead=1, delay_s=0.1), []
+
+    class LooksAhead(Reference):
+        def step(self, frame_YXC, proprio_P, pending_SKU):
+            told.append(pending_SKU.shape)
+            return super().step(frame_YXC, proprio_P)
+
+    def learned(name, bundle, threads):
+        return stage_module.Entrant(name, "model", lambda _: LooksAhead(spec, lambda u: np.tile(u, (2, 1))))
+
+    monkeypatch.setattr(stage_module.entrants, "learned", learned)
+    monkeypatch.setattr(stage_module, "_bundle", lambda path, body: type("B", (), {"spec": spec})())
+    found = read_evaluation(evaluate(_config(tmp_path)))
+    assert set(told) == {(1, 2, 2)}
+    assert all(len(found.controller(name).episodes) == 6 for name in ("model", "random", "hold"))
+
+
 def test_a_second_run_says_so_and_does_nothing(world, tmp_path):
     path = evaluate(_config(tmp_path))
     before = len(world[1])
