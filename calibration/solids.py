@@ -39,8 +39,8 @@ def of_body(simulation: Simulation, zeros: Mapping[int, float] | None = None) ->
         len(simulation.proprio_names) != 2 * simulation.command.dim
     ):
         raise UserError(
-            f"safety.self_clearance_m: {simulation.embodiment.name} does not measure the joints that it moves",
-            "Leave it out; `safety.bounds` keeps the hand in a box",
+            f"self_clearance_m or workspace_m: {simulation.embodiment.name} does not measure the joints that it moves",
+            "Leave them out; `safety.bounds` keeps the hand in a box",
         )
     driven = {int(model.actuator_trnid[i, 0]): entry for entry, i in enumerate(
         actuation.select(simulation.embodiment, model))}  # fmt: skip
@@ -61,8 +61,8 @@ def of_body(simulation: Simulation, zeros: Mapping[int, float] | None = None) ->
             bodies.append(body)
     if not capsules:
         raise UserError(
-            f"safety.self_clearance_m: the MJCF of {simulation.embodiment.name} has no parts that collide",
-            "Give its geoms contype or conaffinity, or leave the key out",
+            f"self_clearance_m or workspace_m: the MJCF of {simulation.embodiment.name} has no parts that collide",
+            "Give its geoms contype or conaffinity, or leave them out",
         )
     joints = tuple(Joint(**asdict(link)) for link in links)
     apart = {two for two in itertools.combinations(sorted(set(bodies)), 2) if _strangers(model, *two)}

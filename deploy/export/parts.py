@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from deploy.runtime.clearance import Clearance
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.solids import Solids
+from robot_wm.contracts.solids import Solids, Triple
 from robot_wm.models.kinematics import Kinematics
 
 _ROWS = 256  # looked at together
@@ -32,8 +32,8 @@ def measure(embodiment: Embodiment, clearance_m: float, calibrated: Kinematics |
         from sims import robots
     except ImportError as error:
         raise UserError(
-            f"safety.self_clearance_m needs the body's MJCF, and MuJoCo cannot be loaded: {error}",
-            "Install robot-wm[sim], or leave the key out of the yaml",
+            f"safety.self_clearance_m and workspace_m need the body's MJCF, and MuJoCo cannot be loaded: {error}",
+            "Install robot-wm[sim], or leave them out of the yaml",
         ) from error
     with robots.load(embodiment) as simulation:
         zeros = {} if calibrated is None else {link.entry: link.zero for link in calibrated.links}
@@ -54,3 +54,8 @@ def nearest(solids: Solids, proprio_NP: NDArray[np.floating]) -> tuple[float, st
     distance_NM = np.concatenate([clearance.between(piece) for piece in pieces])
     worst = solids.pairs[int(np.argmin(distance_NM.min(0)))]
     return float(distance_NM.min()), " and ".join(solids.capsules[i].name for i in worst), distance_NM.min(1)
+
+
+def leaves(solids: Solids, proprio_NP: NDArray[np.floating], workspace_m: tuple[Triple, Triple]) -> bool:
+    """Whether a log leaves a box."""
+    return Clearance(solids).leaves(proprio_NP.astype(np.float64), *np.asarray(workspace_m))

@@ -22,18 +22,29 @@ class Clearance:
         self._pairs_M2 = np.asarray(solids.pairs, dtype=int).reshape(-1, 2)
         radii = np.array([part.radius_m for part in solids.capsules], dtype=np.float64)
         self._radii_M = radii[self._pairs_M2].sum(1)
+        self._moved = self._links > 0
+        self._radii_C11 = radii[:, None, None]
 
     def between(self, proprio_SP: Array) -> Array:
         """Distance of each pair [m] in each of several poses, (S, M); negative where they overlap."""
-        turns, origins = self._frames(proprio_SP)
-        ends_SC23 = np.einsum("csij,ckj->scki", turns[self._links], self._ends_C23)
-        ends_SC23 += origins[self._links].transpose(1, 0, 2)[:, :, None]
+        ends_SC23 = self._places(proprio_SP)
         one, other = (ends_SC23[:, self._pairs_M2[:, side]] for side in (0, 1))
         return _apart(one[:, :, 0], one[:, :, 1], other[:, :, 0], other[:, :, 1]) - self._radii_M
 
     def least(self, proprio_SP: Array) -> float:
         """The smallest distance of any pair in any of the poses [m]; infinite where there is nothing to watch."""
         return float(self.between(proprio_SP).min(initial=np.inf))
+
+    def leaves(self, proprio_SP: Array, low_m: Array, high_m: Array) -> bool:
+        """Whether a part that a joint moves is outside of a box, its corners (3,) in the base's frame, in any pose."""
+        ends, radii = self._places(proprio_SP)[:, self._moved], self._radii_C11[self._moved]
+        return bool((ends - radii < low_m).any() or (ends + radii > high_m).any())
+
+    def _places(self, proprio_SP: Array) -> Array:
+        """Both ends of every capsule, (S, C, 2, 3) [m]."""
+        turns, origins = self._frames(proprio_SP)
+        ends_SC23: Array = np.einsum("csij,ckj->scki", turns[self._links], self._ends_C23)
+        return ends_SC23 + origins[self._links].transpose(1, 0, 2)[:, :, None]
 
     def _frames(self, proprio_SP: Array) -> tuple[Array, Array]:
         """Rotations (1 + L, S, 3, 3) and origins (1 + L, S, 3) in the base's frame, which comes first."""

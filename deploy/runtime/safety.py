@@ -22,7 +22,7 @@ OVERRUN = "overrun"  # planning took longer than a model step, max_overruns time
 BAD_COMMAND = "bad_command"  # NaN or infinite
 STALE_PROPRIO = "stale_proprio"  # older than max_proprio_age_s
 FROZEN_IMAGE = "frozen_image"  # not one pixel differs while the robot is told to move, though frames claim to be new
-OUT_OF_BOUNDS = "out_of_bounds"  # an entry of proprio is, or would come to rest, outside its bounds
+OUT_OF_BOUNDS = "out_of_bounds"  # an entry of proprio, or a part of the body, is or would come to rest outside
 SELF_COLLISION = "self_collision"  # two parts of the body are, or would come, nearer than self_clearance_m
 UNFAMILIAR_IMAGE = "unfamiliar_image"  # further from the calibration log's images than max_surprise
 UNEXPECTED_OUTCOME = "unexpected_outcome"  # a model step ended further from what the log makes expect: blocked, broken
@@ -65,8 +65,8 @@ class Safety:
                 bounds and the times of frames are judged.
 
         Raises:
-            UserError: bounds on something that is not in the controller's proprio, a clearance without the parts that
-                should keep it, or limits too tight to brake.
+            UserError: bounds on something that is not in the controller's proprio, a clearance or workspace without the
+                parts that should keep it, or limits too tight to brake.
         """
         self._settings, self._sees = spec.safety, sees
         known = spec.familiar if sees else None
@@ -117,8 +117,12 @@ class Safety:
         rests_at_P = self._rest(place_P)
         if self._leaves_bounds(place_P, rests_at_P):
             return self.count(OUT_OF_BOUNDS)
-        if self._folds(place_P, rests_at_P):
-            return self.count(SELF_COLLISION)
+        if self._clearance is not None:
+            ways_SP = self._ways(place_P, rests_at_P)
+            if settings.workspace_m and self._clearance.leaves(ways_SP, *np.asarray(settings.workspace_m)):
+                return self.count(OUT_OF_BOUNDS)
+            if settings.self_clearance_m is not None and self._clearance.least(ways_SP) < settings.self_clearance_m:
+                return self.count(SELF_COLLISION)
         if not abs(now_s - observation.time_s) <= settings.max_frame_age_s:  # written so that NaN is stale
             return self.count(STALE_FRAME)
         if not abs(now_s - measured_s) <= settings.max_proprio_age_s:
@@ -211,15 +215,14 @@ class Safety:
         low, high = self._bounds
         return bool((np.minimum(place, rests_at) < low).any() or (np.maximum(place, rests_at) > high).any())
 
-    def _folds(self, place_P: NDArray[np.float64], rests_at_P: NDArray[np.float64]) -> bool:
-        if self._clearance is None:
-            return False
+    def _ways(self, place_P: NDArray[np.float64], rests_at_P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Poses from where the body is to where it would come to rest if it braked now, (S, P)."""
         ways = [place_P + _WAYPOINTS * (rests_at_P - place_P)]
         if self.limits.is_position:  # a servo goes on to the target that it was sent, and this to where it would brake
             target_U = self.limits.in_force_U + self.limits.speed_U * self.limits.brake_ticks / 2
             ahead_P = np.concatenate([target_U, place_P[len(target_U) :]])
             ways.append(place_P + _WAYPOINTS * (ahead_P - place_P))
-        return self._clearance.least(np.concatenate(ways)) < (self._settings.self_clearance_m or 0.0)
+        return np.concatenate(ways)
 
     def _is_frozen(self, frame_YXC: NDArray[np.uint8]) -> bool:
         if not self._sees:
@@ -239,11 +242,11 @@ def _index(proprio: tuple[str, ...], name: str) -> int:
 
 
 def _clearance(spec: ControllerSpec) -> Clearance | None:
-    if spec.safety.self_clearance_m is None:
+    if not spec.safety.needs_solids:
         return None
     if spec.solids is None:
         raise UserError(
-            "safety.self_clearance_m is set, but the bundle does not know the body's parts",
+            "safety has self_clearance_m or workspace_m, but the bundle does not know the body's parts",
             "Export again where MuJoCo is installed, or leave it out",
         )
     return Clearance(spec.solids)

@@ -129,9 +129,10 @@ def _joints(embodiment: Embodiment) -> Joints | None:
 
 def _solids(controllable: Controllable, log: Path) -> Solids | None:
     """The body's parts that must stay apart, where its yaml asks for that; says what is not watched, or too tight."""
-    clearance_m = controllable.embodiment.safety.self_clearance_m
-    if clearance_m is None:
+    safety = controllable.embodiment.safety
+    if not safety.needs_solids:
         return None
+    clearance_m = safety.self_clearance_m or 0.0
     adapter = controllable.planner.body.adapter
     table = adapter.kinematics.table if isinstance(adapter, KinematicAdapter) else None
     solids, left_out = parts.measure(controllable.embodiment, clearance_m, table)
@@ -141,7 +142,9 @@ def _solids(controllable: Controllable, log: Path) -> Solids | None:
     dataset = LeRobotDataset(dataset_folder(log))
     states = [dataset.columns(episode)[STATE] for episode in range(dataset.num_episodes)]
     least_m, where, distance_N = parts.nearest(solids, np.concatenate(states))
-    if least_m < clearance_m:
+    if safety.workspace_m is not None and parts.leaves(solids, np.concatenate(states), safety.workspace_m):
+        console.say("export: the log itself leaves safety.workspace_m: flights like it will be stopped")
+    if safety.self_clearance_m is not None and least_m < clearance_m:
         share = 100 * float((distance_N < clearance_m).mean())
         console.say(
             f"export: the log itself has {where} at {1000 * least_m:.0f} mm, {share:.1f} % of it nearer than"

@@ -45,7 +45,8 @@ class ControllerSpec:
         horizon, candidates, iterations: H, N and I.
         delay_s: of the body, from a command to the first frame that shows its effect.
         familiar: what the calibration log looked like, so that the runtime notices what it did not; None: unknown.
-        solids: the body's parts, of which some must stay apart; there where safety.self_clearance_m is.
+        solids: the body's parts, of which some must stay apart; there where safety has self_clearance_m or
+            workspace_m.
         ahead: S, the model steps that plan.onnx predicts from `pending` before its search starts.
         opset: of both graphs.
         files: SHA-256 of each graph.

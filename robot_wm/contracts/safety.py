@@ -49,6 +49,9 @@ class Safety:
         self_clearance_m: two parts of the body that could touch must stay further apart than this, where they are and
             on the way to where braking now would end; None: not watched. Parts come from the MJCF's collision geoms, at
             export; neighbours, and bodies that are nearer than this at home, are left out.
+        workspace_m: two corners, [low, high] of x, y and z in the MJCF's world, of a box that every part which a joint
+            moves must stay in, now and on the way to where braking would end; None: no box. For bodies that measure
+            their joints and whose base stands where the MJCF has it.
         max_surprise: an image that is so many times further from the calibration log's than the farthest of its own.
             What it is set to stops a tenth of the flights that would have succeeded under the disturbances that
             `verify` draws from (docs/trust.md), and none without.
@@ -68,6 +71,7 @@ class Safety:
     max_frozen_s: float = 1.0
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     self_clearance_m: float | None = None
+    workspace_m: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     max_surprise: float = 2.4
     max_unexpected: float = 3.5
     max_stall_s: float = 2.0
@@ -89,12 +93,21 @@ class Safety:
             _require(name, value, value is None or value > 0, "It must be positive, or left out")
         clearance = self.self_clearance_m
         _require("self_clearance_m", clearance, clearance is None or clearance >= 0, "Give it in m, or leave it out")
+        if self.workspace_m is not None:
+            corners = [list(corner) for corner in self.workspace_m]
+            valid = all(a < b for a, b in zip(*corners, strict=True))
+            _require("workspace_m", corners, valid, "Give [[x, y, z], [x, y, z]], low below high")
         _require("margin", self.margin, 0 <= self.margin < 0.5, "It must be in [0, 0.5)")
         _require("max_overruns", self.max_overruns, self.max_overruns >= 0, "It may not be negative")
         for name, (low, high) in self.bounds.items():
             _require(f"bounds.{name}", [low, high], low < high, "Give [low, high], low below high")
         for name in self.answers:
             _require(f"answers.{name}", self.answers[name], name in ANSWERS, f"Guards are: {', '.join(ANSWERS)}")
+
+    @property
+    def needs_solids(self) -> bool:
+        """Whether a guard has to know where the body's parts are."""
+        return self.self_clearance_m is not None or self.workspace_m is not None
 
     def answer(self, guard: str) -> Answer:
         """What `guard` does when it trips."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from calibration import solids as tables
 from deploy.export import parts
 from deploy.runtime.clearance import Clearance
-from deploy.runtime.safety import SELF_COLLISION, Safety
+from deploy.runtime.safety import OUT_OF_BOUNDS, SELF_COLLISION, Safety
 from deploy.stages import export as stage
 from robot_wm.contracts import config
 from robot_wm.contracts import safety as contract
@@ -155,6 +155,39 @@ def test_the_arm_that_folds_is_stopped_before_it_touches_itself(arm, towards: tu
     touched, held = fold(simulation, Safety(spec_of(simulation, solids, 0.01), sees=False), wanted)
     assert held == SELF_COLLISION
     assert not touched
+
+
+def swing(simulation: Simulation, safety: Safety) -> tuple[float, str | None]:
+    """Turn the stretched arm at full speed; brake from when a guard trips. How far out its hand was, and the guard."""
+    joints, speed, held, farthest = np.array([0.1, 0.0, 0.0, 0.0]), np.zeros(4), None, -np.inf
+    safety.reset(np.zeros(4))
+    for tick in range(20):
+        seen = Observation(colour(0, 0, 0), np.append(joints, speed).astype(np.float32), tick / 20)
+        held = held or safety.check_observation(seen, tick / 20, False)
+        speed = safety.brake() if held else safety.filter(np.array([2.0, 0.0, 0.0, 0.0]))
+        safety.sent(speed)
+        joints = joints + speed / 20
+        place(simulation, joints)
+        farthest = max(farthest, float(simulation.data.site("tip").xpos[1]))
+    return farthest, held
+
+
+def test_the_arm_is_stopped_before_it_leaves_its_box(arm) -> None:
+    _, simulation, solids = arm
+    spec = spec_of(simulation, solids, None)
+    place(simulation, np.array([0.1, 0.0, 0.0, 0.0]))
+    wall_m = float(simulation.data.site("tip").xpos[1]) + 0.3
+    box = ((-9.0, -9.0, -9.0), (9.0, wall_m, 9.0))
+    farthest, held = swing(simulation, Safety(spec, sees=False))
+    assert farthest > wall_m + 0.05 and held is None, "what it does without the box"
+    farthest, held = swing(simulation, Safety(replace(spec, safety=replace(spec.safety, workspace_m=box)), sees=False))
+    assert held == OUT_OF_BOUNDS
+    assert farthest < wall_m
+    home = np.array([[0.1, 0, 0, 0, 0, 0, 0, 0]], dtype=np.float32)
+    assert not parts.leaves(solids, home, box)
+    assert parts.leaves(solids, home, ((-9.0, -9.0, -9.0), (9.0, wall_m - 0.31, 9.0)))
+    with pytest.raises(UserError, match="workspace_m is"):
+        contract.Safety(0.5, workspace_m=((0.0, 0.0, 0.0), (1.0, 0.0, 1.0)))
 
 
 def test_a_servo_is_stopped_for_where_its_target_is(arm) -> None:
