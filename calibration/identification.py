@@ -1,6 +1,6 @@
 """What a body's MuJoCo parameters really are, from one log of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mujoco
@@ -30,6 +30,7 @@ class IdentifyConfig:
         embodiment: the body; its `identifiable` names the parameters and their bounds.
         data: a log at the control rate: a LeRobot dataset, or the run that recorded it.
         servo_stiffness, servo_damping: PD gains of the drivers, where the MJCF describes bare motors.
+        velocities: compare the measured velocities as well; else they only say where a simulation starts.
         torques: feature of the log with the measured torque of each actuator's joint; None compares positions alone.
         object_pose: feature with where the body's object was, (7,): x, y, z [m] and w, x, y, z; for contact friction.
         most_s: longest part of the log that is used, from its beginning; 0 takes it whole.
@@ -39,6 +40,7 @@ class IdentifyConfig:
     data: str
     servo_stiffness: float = 0.0
     servo_damping: float = 0.0
+    velocities: bool = False
     torques: str | None = None
     object_pose: str | None = None
     most_s: float = 0.0
@@ -87,6 +89,7 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
         moving = alone
         if config.object_pose is not None and config.embodiment.object is not None:
             moving, log = with_object(spec, config.embodiment.object, log)
+        log = replace(log, compare_velocity=config.velocities)
         with console.progress("identify (search)", None) as bar:
             found = identify(moving, log, chosen, config.fit, config.seed, console.say, guess, bar.advance)
         _show(found)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from calibration import parameters as moved
 from calibration.lean import feeling, lean
 from calibration.parameters import BIAS, DELAY, KINDS, Parameter
-from calibration.signals import Array, Log, noise
+from calibration.signals import Array, Log
+from calibration.start_state import start_state
 from robot_wm.contracts.errors import UserError
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 _CHUNK_BYTES = 96 << 20  # of states held at once
 _BEFORE_S = 1e3  # the first command is taken to have been held before the log began; of a rate, none
-_REST_S = 0.5
 
 
 class _Segment(NamedTuple):
@@ -52,11 +52,6 @@ class Prediction:
     position_CMJ: Array
     velocity_CMJ: Array
     torque_CMU: Array
-
-    @property
-    def signals_CMS(self) -> Array:
-        """Positions, then torques."""
-        return np.concatenate([self.position_CMJ, self.torque_CMU], axis=2)
 
 
 class OpenLoop:
@@ -121,18 +116,25 @@ class OpenLoop:
         kinds = ("position_CMJ", "velocity_CMJ", "torque_CMU")
         return Prediction(*(np.concatenate([getattr(p, kind) for p in parts]) for kind in kinds))
 
+    def signals(self, values_CP: Array) -> Array:
+        """What `measured` should be for every row of values, (C, M, S)."""
+        found = self.predict(values_CP)
+        velocity = [found.velocity_CMJ] if self.log.compare_velocity else []
+        return np.concatenate([found.position_CMJ, *velocity, found.torque_CMU], axis=2)
+
     def measured(self) -> Array:
-        """What was measured at the simulated samples, (M, S): positions, then torques where the log has them."""
+        """The log's signals at the simulated samples, (M, S)."""
         return self.log.signals_NS[self.rows]
 
     def valid(self) -> NDArray[np.bool_]:
         """Which of it counts, (M, S)."""
-        torque_MU = self.measured()[:, len(self.log.joints) :]
-        return np.hstack([self.log.valid[self.rows], np.isfinite(torque_MU)])
+        others = self.measured()[:, len(self.log.joints) :]
+        return np.hstack([self.log.valid[self.rows], np.isfinite(others)])
 
     def trees(self) -> NDArray[np.int64]:
         """Kinematic tree of each signal of the log: without contact, what moves in one is not felt in another."""
-        dofs = np.append(self._qvel, self.full.jnt_dofadr[self.full.actuator_trnid[self._felt, 0]])
+        own = np.tile(self._qvel, 1 + self.log.compare_velocity)
+        dofs = np.append(own, self.full.jnt_dofadr[self.full.actuator_trnid[self._felt, 0]])
         trees = self.full.dof_treeid[dofs].astype(np.int64)
         return np.zeros_like(trees) if self.contact or self.full.neq or self.full.ntendon else trees
 
@@ -255,23 +257,6 @@ def _sample(states_CKS: Array, segment: _Segment, qpos: NDArray, qvel: NDArray, 
         + s**2 * (s - 1) * dt * v1
     )
     return position, v0 + s * (v1 - v0)
-
-
-def start_state(log: Log, stretch: slice, row: int) -> tuple[Array, Array]:
-    """Position and velocity at a row: the mean while the robot rests, else as measured, where velocities are, else a
-    cubic through the samples around it."""
-    sigma, least = noise(log)[: len(log.joints)], max(3, int(np.ceil(0.05 / log.period_s)))
-    ahead = log.position_NJ[row : min(stretch.stop, row + int(_REST_S / log.period_s) + least)]
-    moving = np.abs(ahead - np.median(ahead[:least], axis=0)) > 6 * sigma + 2e-4
-    still = int(np.argmax(moving.any(axis=1))) if moving.any() else len(moving)
-    if still >= least:
-        return ahead[:still].mean(axis=0), np.zeros(len(log.joints))
-    if log.velocity_NJ is not None:
-        return log.position_NJ[row], log.velocity_NJ[row]
-    around = slice(max(stretch.start, row - least), min(stretch.stop, row + least + 1))
-    t = log.time_s[around] - log.time_s[row]
-    fitted = np.polynomial.polynomial.polyfit(t, log.position_NJ[around], 3 if around.start < row else 2)
-    return fitted[0], fitted[1]
 
 
 def _cut(time_s: Array, first: int, last: int, longest_s: float) -> list[tuple[int, int]]:

@@ -31,6 +31,7 @@ class Log:
         valid_NJ: measurements to use.
         torque_NU: measured torque of each actuator's joint, where the robot reports it [N·m or N].
         object_N7: where an object was, where something measured it: x, y, z [m] and a quaternion w, x, y, z.
+        compare_velocity: velocities are a signal of identification, not the start state's alone.
     """
 
     time_s: Array
@@ -43,6 +44,7 @@ class Log:
     valid_NJ: NDArray[np.bool_] | None = None
     torque_NU: Array | None = None
     object_N7: Array | None = None
+    compare_velocity: bool = False
 
     def __post_init__(self) -> None:
         num = len(self.time_s)
@@ -53,6 +55,8 @@ class Log:
             )
         if self.torque_NU is not None and self.torque_NU.shape != self.command_NU.shape:
             raise UserError(f"log: torques {self.torque_NU.shape}", f"Give {self.command_NU.shape}, as commands")
+        if self.compare_velocity and self.velocity_NJ is None:
+            raise UserError("log: velocities are to be compared, and it has none", "Compare positions alone")
         if num < 10:
             raise UserError(f"log: {num} samples", "Give at least ten")
 
@@ -66,8 +70,9 @@ class Log:
 
     @property
     def signals_NS(self) -> Array:
-        """Positions, then torques where there are such."""
-        return self.position_NJ if self.torque_NU is None else np.hstack([self.position_NJ, self.torque_NU])
+        """What a simulation is compared with: positions, velocities where asked for, torques where there are such."""
+        velocity = self.velocity_NJ if self.compare_velocity else None
+        return np.hstack([x for x in (self.position_NJ, velocity, self.torque_NU) if x is not None])
 
     @property
     def period_s(self) -> float:
@@ -140,10 +145,7 @@ def refuse(faults: Sequence[Fault]) -> None:
 
 
 def noise(log: Log) -> Array:
-    """Standard deviation of each joint's measurement noise (J,), from third differences, which motion hardly enters.
-
-    Measured torques follow, (J + U,), where the log has them.
-    """
+    """Standard deviation of each signal's noise (S,), joints first: from third differences, free of motion."""
     step, period = np.diff(log.time_s), log.period_s
     even = np.abs(step - period) < 0.2 * period
     even = even[:-2] & even[1:-1] & even[2:]

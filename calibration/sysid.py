@@ -119,7 +119,7 @@ class _Problem:
 
     def residual(self, x: Array, _: sysid.ParameterDict) -> tuple[list[Array], list, list]:
         columns = x.reshape(len(self.scale), -1).T * self.scale
-        error = (self.loop.measured() - self.loop.predict(columns).signals_CMS) / self.sigma_S
+        error = (self.loop.measured() - self.loop.signals(columns)) / self.sigma_S
         return [error[:, self.use_MS].T if x.ndim > 1 else error[0, self.use_MS]], [], []
 
     def jacobian(self, x: Array, r: Array) -> Array:
@@ -143,7 +143,7 @@ class _Problem:
 
     def error(self, values_P: Array) -> Array:
         """Measured minus predicted signals, (M, S)."""
-        return self.loop.measured() - self.loop.predict(values_P).signals_CMS[0]
+        return self.loop.measured() - self.loop.signals(values_P)[0]
 
     def rmse(self, values_P: Array) -> Array:
         """Of each joint's position, with the settling time left out."""

@@ -50,6 +50,7 @@ POSE, TORQUE = "observation.environment_state", "observation.effort"
 JOINTS = ("push", "block_x", "block_y", "block_z", "block_yaw")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [0.3, 0.55])
 def test_friction_is_recovered_from_shoves(hidden: float) -> None:
     spec = mujoco.MjSpec.from_string(MJCF)

@@ -1,5 +1,6 @@
 """Hidden parameters come back from logs, and what a log cannot tell is said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -48,6 +49,22 @@ def test_encoder_bias_and_payload_are_recovered() -> None:
     hidden = np.array([0.08, -0.05, 0.2])
     found = identify(spec(), record(parameters, hidden, 4.0), parameters, FitConfig(fit_share=0.7))
     assert [e.value for e in found.estimates] == pytest.approx(hidden.tolist(), abs=0.01)
+
+
+def test_measured_velocities_narrow_the_intervals_where_positions_are_noisy() -> None:
+    parameters = chosen("armature", "damping")
+    hidden = np.array([p.nominal for p in parameters]) * [1.5, 0.6, 0.7, 1.8]
+    exact, noisy = record(parameters, hidden, 3.0, 0.0), record(parameters, hidden, 3.0, 2e-3)
+    rate = np.diff(exact.position_NJ, axis=0, prepend=exact.position_NJ[:1]) / exact.period_s  # as MuJoCo integrates
+    told = replace(noisy, velocity_NJ=rate + 5e-3 * np.random.default_rng(0).normal(size=rate.shape))
+    config = FitConfig(fit_share=1.0, starts=1)
+    with_rates = identify(spec(), replace(told, compare_velocity=True), parameters, config)
+    without = identify(spec(), told, parameters, config)
+    narrower = [a.interval / b.interval for a, b in zip(with_rates.estimates, without.estimates, strict=True)]
+    np.testing.assert_allclose(with_rates.values, hidden, rtol=0.15)
+    assert max(narrower) < 0.6
+    with pytest.raises(UserError, match="has none"):
+        replace(noisy, compare_velocity=True)
 
 
 def test_outliers_gaps_and_jitter_hardly_move_the_fit() -> None:
