@@ -1,10 +1,7 @@
 """demo: every stage at a small size, from video to a report about a robot under control."""
 
-import multiprocessing
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +15,6 @@ from robot_wm.contracts import files
 from robot_wm.contracts.config import from_mapping
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.processes import end_with_parent
 from robot_wm.contracts.run import open_run, read_run
 from robot_wm.stages.ingest import IngestConfig, ingest
 from robot_wm.stages.pretrain import PretrainConfig, pretrain
@@ -26,7 +22,6 @@ from robot_wm.training.checkpoint import SHIPPED, model_run
 from sims.stages.record import RecordConfig, record
 
 REPORT = "report.html"
-_BESIDE = ("scratch", "export_scratch")  # a chain of its own, made in a second process beside the model's
 _PRETRAINING = ("record", "ingest", "pretrain")  # what a video of the user's own is worth
 
 
@@ -59,17 +54,17 @@ STEPS: dict[str, Step] = {
         {"data": ("record", "ingest")},
     ),
     "log": Step(Stage(RecordConfig, record), "a short log of a robot never seen before", {}),
+    "calibrate": Step(
+        Stage(CalibrateConfig, calibrate), "fit the world model to this robot", {"model": "pretrain", "data": "log"}
+    ),
     "scratch": Step(
         Stage(CalibrateConfig, calibrate), "the same without pretraining, to compare",
         {"model": "pretrain", "data": "log"},
     ),
-    "calibrate": Step(
-        Stage(CalibrateConfig, calibrate), "fit the world model to this robot", {"model": "pretrain", "data": "log"}
-    ),
+    "export": Step(Stage(ExportConfig, export), "controller as ONNX", {"calibration": "calibrate"}),
     "export_scratch": Step(
         Stage(ExportConfig, export), "controller without pretraining as ONNX", {"calibration": "scratch"}
     ),
-    "export": Step(Stage(ExportConfig, export), "controller as ONNX", {"calibration": "calibrate"}),
     "evaluate": Step(
         Stage(EvaluateConfig, evaluate), "reach goals given as images",
         {"bundle": "export", "scratch_bundle": "export_scratch"},
@@ -105,7 +100,7 @@ class DemoConfig:
 
 
 def demo(config: DemoConfig) -> Path:
-    """Run the stages and write `report.html`; returns the run folder.
+    """Run the stages one after the other and write `report.html`; returns the run folder.
 
     Every stage finds its own run again, so that an interrupted demo goes on where it stopped.
 
@@ -140,10 +135,10 @@ def _values(config: DemoConfig) -> dict[str, dict[str, Any]]:
         "ingest": {**config.ingest, "data": str(Path(config.video or "").expanduser())},
         "pretrain": config.pretrain,
         "log": config.log,
-        "scratch": _merged(config.calibrate, config.scratch),
         "calibrate": config.calibrate,
-        "export_scratch": config.export,
+        "scratch": _merged(config.calibrate, config.scratch),
         "export": config.export,
+        "export_scratch": config.export,
         "evaluate": config.evaluate,
     }
 
@@ -166,44 +161,13 @@ def _settings(step: str, values: Mapping[str, Any], runs: Mapping[str, Path]) ->
 
 
 def _run(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
-    """One step after the other; the reference from scratch is fitted and exported beside those of the model."""
     runs = {} if "pretrain" in values else {"pretrain": model_run(SHIPPED)}
-    spawn = multiprocessing.get_context("spawn")  # neither OpenGL nor torch's threads survive a fork
-    with ProcessPoolExecutor(1, spawn, initializer=end_with_parent) as second:
-        beside = None
-        for number, (step, given) in enumerate(values.items(), 1):
-            console.say(f"\n[{number}/{len(values)}] {step}: {STEPS[step].title}")
-            started_s = time.monotonic()
-            if step == _BESIDE[0]:
-                beside = second.submit(_chain, {name: values[name] for name in _BESIDE}, dict(runs))
-            if step in _BESIDE:
-                console.say("      beside the next step, in a process of its own")
-                continue
-            if beside is not None and "export_scratch" in STEPS[step].inputs.values():
-                runs |= _result(beside)
-            runs[step] = STEPS[step].stage.run(_settings(step, given, runs))
-            console.say(f"      {step}: {time.monotonic() - started_s:.0f} s  {runs[step]}")
+    for number, (step, given) in enumerate(values.items(), 1):
+        console.say(f"\n[{number}/{len(values)}] {step}: {STEPS[step].title}")
+        started_s = time.monotonic()
+        runs[step] = STEPS[step].stage.run(_settings(step, given, runs))
+        console.say(f"      {step}: {time.monotonic() - started_s:.0f} s  {runs[step]}")
     return runs
-
-
-def _result(beside: Future[dict[str, Path]]) -> dict[str, Path]:
-    """The runs of the second process; raises UserError when it died."""
-    with console.progress("the reference from scratch", None):
-        try:
-            return beside.result()
-        except BrokenProcessPool:
-            raise UserError(
-                "the process that fits the reference from scratch died, which mostly means too little memory",
-                "Free some and run the same command again: it goes on where it stopped",
-            ) from None
-
-
-def _chain(values: Mapping[str, Mapping[str, Any]], runs: dict[str, Path]) -> dict[str, Path]:
-    """Steps that build on each other, without a word: another process has the terminal."""
-    with console.shown(quiet=True):
-        for step, given in values.items():
-            runs[step] = STEPS[step].stage.run(_settings(step, given, runs))
-    return {step: runs[step] for step in values}
 
 
 def _report_inputs(config: DemoConfig, runs: Mapping[str, Path]) -> ReportInputs:

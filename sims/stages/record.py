@@ -4,6 +4,7 @@ import ast
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,7 +19,6 @@ from robot_wm import console
 from robot_wm.contracts.dataset import HAND, OBJECT
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.processes import end_with_parent
 from robot_wm.contracts.run import open_run
 from robot_wm.data.lerobot_files import Format, Row
 from robot_wm.data.lerobot_shards import LeRobotShards
@@ -210,10 +210,18 @@ _worker: tuple[Recorder, LeRobotShards] | None = None  # one per process: loadin
 
 def _start(config: RecordConfig, path: Path) -> None:
     global _worker
-    end_with_parent()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     recorder = Recorder(config)
     recorder.warm_up()
     _worker = recorder, recorder.shards(path)
+
+
+def _end_with_parent() -> None:
+    """A process that was killed cannot tell its workers to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _record_shard(number: int) -> Work:
