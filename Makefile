@@ -15,7 +15,7 @@ STAMP  := $(VENV)/.installed
 GL     := $(VENV)/.gl
 GL_APT := libegl1 libosmesa6 libgl1 libglib2.0-0
 
-.PHONY: setup demo test test-fast test-browser test-lerobot lint format sbom audit results bench-compare docs clean help
+.PHONY: setup demo test test-fast test-browser test-lerobot docs-run lint format sbom audit results bench-compare docs clean help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -65,6 +65,9 @@ results: $(STAMP) ## docs/results.md from benchmarks/results/
 
 bench-compare: $(STAMP) ## what the newest results lost by more than noise
 	$(BIN)/python -m deploy.bench.history compare
+
+docs-run: $(GL) ## every command of the documentation that needs nothing but this machine, at a tiny size (15 minutes)
+	OMP_NUM_THREADS=1 ROBOT_WM_TEST_DOCS=1 $(BIN)/python -m pytest -m slow tests/pipeline/test_docs_run.py $(ARGS)
 
 docs: $(STAMP) ## the documentation as a site in site/, readable without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

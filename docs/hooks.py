@@ -1,10 +1,18 @@
 """Puts the generated reference into the site: pages of every command and key, written by deploy.reference."""
 
+import re
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
 from deploy import cli, reference
+
+_MARK = re.compile(r"<!-- (?P<by>run|make docs-run|not run)(?:: (?P<note>.+?))? -->")
+_SHOWN = {
+    "run": '<small title="at a tiny size">▸ run by the tests{}</small>\n',
+    "make docs-run": '<small title="at a tiny size">▸ run by make docs-run{}</small>\n',
+    "not run": "<small>▹ not run{}</small>\n",
+}
 
 
 def on_config(config: Any) -> Any:
@@ -22,10 +30,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Commands that the tests run are marked in the source by a comment, for the reader by a sign."""
-    return markdown.replace(
-        "<!-- run -->", '<small title="run by the tests, at a tiny size">▸ run by the tests</small>\n'
-    )
+    """What runs a block of commands is a comment in the source (tests/documentation.py); the reader sees a line."""
+    return _MARK.sub(lambda mark: _SHOWN[mark["by"]].format(f": {mark['note']}" if mark["note"] else ""), markdown)
 
 
 def _fill(nav: list[Any], pages: list[dict[str, str]]) -> None:

@@ -32,7 +32,7 @@ def draft(name: str, mjcf: Mjcf) -> Embodiment:
     sounds most like it, else the body at the end of the longest chain. The camera sees the whole body.
 
     Raises:
-        UserError: the file is missing or does not compile, or nothing in it moves.
+        UserError: the file is missing or does not compile, or nothing in it moves or can be seen.
     """
     model = models.compile_mjcf(models.model_path(mjcf), models.package_root(mjcf))
     chosen, interface = _actuators(model)
@@ -190,6 +190,12 @@ def _camera(model: mujoco.MjModel, actuators: list[int]) -> Camera:
     solid = [
         i for i in range(model.ngeom) if model.body_rootid[model.geom_bodyid[i]] == root and model.geom_rbound[i] > 0
     ]
+    if not solid:
+        raise UserError(
+            "no part of the robot has a shape, so that a camera would see nothing",
+            "Give its links <collision> geometry; of a URDF whose links have only <visual> geometry, MuJoCo keeps it "
+            'where the file says <mujoco><compiler discardvisual="false"/></mujoco> inside <robot>',
+        )
     reach = np.array([model.geom_rbound[i] for i in solid])[:, None]
     low, high = (data.geom_xpos[solid] - reach).min(0), (data.geom_xpos[solid] + reach).max(0)
     centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2

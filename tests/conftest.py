@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+from tests.reader import PRETRAIN
+
 Film = Callable[..., NDArray[np.uint8]]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -39,12 +41,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model() -> tuple[str, ...]:
     """Overrides of `robot-wm pretrain` for a model that trains in seconds; it runs, and can do nothing."""
-    return (
-        "model.encoder.size=32", "model.encoder.channels=[8,8,8]", "model.encoder.blocks=1",
-        "model.encoder.keypoints=4", "model.encoder.grid_channels=1", "model.dynamics.width=32",
-        "model.dynamics.blocks=1", "model.action_dim=3", "model.labeler_width=32", "model.flow_cells=8",
-        "training.steps=12", "training.batch=8", "training.health_every=6", "training.checkpoint_every=6",
-    )  # fmt: skip
+    return PRETRAIN
 
 
 @pytest.fixture(scope="session")

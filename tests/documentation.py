@@ -1,4 +1,11 @@
-"""The documentation as tests see it: fenced blocks, the commands in them, and which are marked to be run."""
+"""The documentation as tests see it: fenced blocks, the commands in them, and what runs them.
+
+A comment on the line before a block of commands says what runs it; the site shows it to the reader (docs/hooks.py):
+
+- `<!-- run -->`: the tests, at a tiny size;
+- `<!-- make docs-run -->`: that target, likewise; after a colon, what is different there;
+- `<!-- not run: REASON -->`: nothing, because it needs what a test has not.
+"""
 
 import re
 import shlex
@@ -7,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-RUN = "<!-- run -->"
+TESTS, DOCS_RUN, NOT_RUN = "run", "make docs-run", "not run"
+_MARK = re.compile(rf"^<!-- (?P<by>{TESTS}|{DOCS_RUN}|{NOT_RUN})(?:: (?P<note>.+))? -->$")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\s*$")
 _ASSIGNED = re.compile(r"^(?P<name>[A-Z]+)=\$\((?P<command>.*)\)$")
 _LITERAL = re.compile(r"^(?P<name>[A-Z]+)=\"(?P<value>[^\"]*)\"$")
@@ -15,14 +23,20 @@ _LITERAL = re.compile(r"^(?P<name>[A-Z]+)=\"(?P<value>[^\"]*)\"$")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: where, in which language, under which file name, and whether a test runs it."""
+    """A fenced block: where, in which language, under which file name, and what runs it (with which remark)."""
 
     page: str
     line: int
     language: str
     title: str
-    marked: bool
+    by: str
+    note: str
     text: str
+
+    @property
+    def holds_commands(self) -> bool:
+        """Whether a reader would type it into a shell."""
+        return self.language in ("", "bash", "sh")
 
 
 @dataclass(frozen=True)
@@ -46,17 +60,18 @@ def pages() -> list[Path]:
 
 def blocks(page: Path) -> Iterator[Block]:
     """The fenced blocks of a page, dedented."""
-    opened: tuple[int, re.Match[str], bool] | None = None
+    opened: tuple[int, re.Match[str], re.Match[str] | None] | None = None
     lines: list[str] = []
     before = ""
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fence = _FENCE.match(line)
         if opened is None and fence:
-            opened, lines = (number, fence, before.strip() == RUN), []
+            opened, lines = (number, fence, _MARK.match(before.strip())), []
         elif opened is not None and line.strip() == "```":
-            number, start, marked = opened
+            number, start, mark = opened
             name = page.relative_to(REPOSITORY).as_posix()
-            yield Block(name, number, start["language"], start["title"] or "", marked, "\n".join(lines))
+            by, note = (mark["by"], mark["note"] or "") if mark else ("", "")
+            yield Block(name, number, start["language"], start["title"] or "", by, note, "\n".join(lines))
             opened = None
         elif opened is not None:
             lines.append(line.removeprefix(opened[1]["indent"]))
@@ -66,7 +81,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def commands(block: Block, known: dict[str, str]) -> Iterator[Line]:
     """The `robot-wm` and `make` lines of a shell block; `known` are shell variables, and gains those that it sets."""
-    if block.language not in ("", "bash", "sh"):
+    if not block.holds_commands:
         return
     for line in block.text.replace("\\\n", " ").splitlines():
         literal = _LITERAL.match(line.strip())

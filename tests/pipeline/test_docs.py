@@ -1,4 +1,7 @@
-"""Every command in the documentation exists and composes; those marked `<!-- run -->` are run, at a tiny size."""
+"""Every command in the documentation exists and composes; those marked `<!-- run -->` are run, at a tiny size.
+
+The others are run by test_docs_run.py (`make docs-run`), or say why nothing runs them.
+"""
 
 import ast
 import functools
@@ -18,35 +21,14 @@ from robot_wm.contracts import config
 from robot_wm.contracts.config import from_mapping
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import video
-from tests.documentation import REPOSITORY, Line, blocks, commands, pages
+from tests.documentation import NOT_RUN, REPOSITORY, TESTS, Line, blocks, commands, pages
+from tests.reader import desk, tiny
 from tests.tiny_pretrained import write_tiny_pretrained
 
 PAGES = {page.relative_to(REPOSITORY).as_posix(): page for page in pages()}
 WITH_COMMANDS = [name for name, page in PAGES.items() if any(True for b in blocks(page) for _ in commands(b, {}))]
-MARKED = [name for name, page in PAGES.items() if any(block.marked for block in blocks(page))]
+MARKED = [name for name, page in PAGES.items() if any(block.by == TESTS for block in blocks(page))]
 COMPOSE = compose._hydra
-OWN = ("my_arm", "heron")  # bodies that the pages let their reader make
-TINY = {  # what makes a command quick and its result worthless
-    "record": ("workers=1",),
-    "calibrate": ("fit.steps=200", "fit.batch=16", "validation=0.25", "transitions=60", "body.most_s=1"),
-    "export": ("planner.horizon=1", "planner.candidates=8", "planner.iterations=1", "planner.sampler.elites=2"),
-    "run": ("episodes=1",),
-    "evaluate": ("goals=2", "references=[random,hold]"),
-    "view": ("episodes=1",),
-}
-TINY_RECORD = {True: ("transitions=60", "transitions_per_episode=15"), False: ("episodes=4", "frames_per_episode=12")}
-
-
-def desk(folder: Path) -> Path:
-    """The folder in which a reader types: with the examples, and robots of their own under mine/."""
-    (folder / "examples").symlink_to(REPOSITORY / "examples")
-    own = folder / "mine" / "embodiment"
-    own.mkdir(parents=True)
-    drafted = (REPOSITORY / "examples/new_robot/embodiment/desk_arm.yaml").read_text()
-    for name in OWN:
-        (own / f"{name}.yaml").write_text(drafted.replace("desk_arm", name))
-        (own / f"{name}.xml").write_text((REPOSITORY / "examples/new_robot/embodiment/desk_arm.xml").read_text())
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +89,20 @@ def test_commands_in_the_documentation_compose(page: str, reader: Path) -> None:
                 pytest.fail(f"{page}: {' '.join(line.words)}: {error}")
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_run_or_says_why_not(page: str) -> None:
+    for block in blocks(PAGES[page]):
+        where = f"{page}:{block.line}"
+        if block.holds_commands:
+            assert block.by, (
+                f"{where}: nothing says what runs this block. Put <!-- run --> (the tests), <!-- make docs-run --> or "
+                "<!-- not run: WHY --> on the line before it; a block without commands names its language, text for one"
+            )
+            assert block.note or block.by != NOT_RUN, f"{where}: not run, but why?"
+        else:
+            assert not block.by, f"{where}: a {block.language} block is not typed into a shell; no mark belongs there"
+
+
 def test_commands_inside_sentences_exist() -> None:
     for name, page in PAGES.items():
         for found in re.findall(r"`robot-wm ([a-z]+)\b", page.read_text(encoding="utf-8")):
@@ -160,26 +156,13 @@ def test_python_that_stands_alone_runs(reader: Path, capsys: pytest.CaptureFixtu
     assert float(done.stdout) < 0.25
 
 
-def run(line: Line, known: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def run(line: Line, known: dict[str, str], model: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Run a command at a tiny size; what it prints becomes the value of its variable."""
-    name = line.words[1]
-    given = [
-        word for word in line.words[1:] if "=" not in word or word.partition("=")[0] not in _keys(TINY.get(name, ()))
-    ]
-    if name == "record":
-        body = any(word.startswith("embodiment=") for word in given)
-        given = [word for word in given if word.partition("=")[0] not in _keys(TINY_RECORD[body])] + [
-            *TINY_RECORD[body]
-        ]
-    code = cli.main([*given, *TINY.get(name, ()), "--quiet"])
+    code = cli.main([*tiny(line.words[1:], model), "--quiet"])
     said = capsys.readouterr()
     assert code == 0, f"{line.page}: {' '.join(line.words)}: {said.err or said.out}"
     if line.variable:
         known[line.variable] = said.out.strip().splitlines()[-1]
-
-
-def _keys(overrides: tuple[str, ...]) -> set[str]:
-    return {override.partition("=")[0] for override in overrides}
 
 
 @pytest.mark.slow
@@ -194,17 +177,16 @@ def test_marked_commands_run_in_order(
         assert cli.main(["record", "episodes=4", "frames_per_episode=12", "workers=1", "-q"]) == 0
         (reader / "path/to").mkdir(parents=True)
         (reader / "path/to/dataset").symlink_to((reader / capsys.readouterr().out.strip() / "dataset").resolve())
-    tiny = str(write_tiny_pretrained(reader / "tiny"))
-    monkeypatch.setitem(TINY, "calibrate", (*TINY["calibrate"], f"model={tiny}"))
+    model = str(write_tiny_pretrained(reader / "tiny"))
     known: dict[str, str] = {}
     for block in blocks(PAGES[page]):
         if block.title:
             (reader / block.title).write_text(block.text)
-        if block.marked:
+        if block.by == TESTS:
             text = block.text
             for line in text.splitlines():  # one after the other, so that each variable is set before it is used
                 for found in commands(type(block)(**{**block.__dict__, "text": line}), known):
-                    run(found, known, capsys)
+                    run(found, known, model, capsys)
 
 
 @pytest.mark.slow
@@ -229,7 +211,9 @@ def test_site_builds_strictly_and_asks_for_nothing_from_elsewhere(tmp_path: Path
         )  # tables and lists without a blank line
         assert not unread, (page, unread)
         assert not re.findall(r"<link[^>]*rel=\"(?:stylesheet|preconnect|icon)\"[^>]*href=\"https?:", text), page
-    assert "▸ run by the tests" in (site / "howto" / "camera.html").read_text(encoding="utf-8")
+    camera = (site / "howto" / "camera.html").read_text(encoding="utf-8")
+    assert "▸ run by the tests" in camera and "▹ not run: needs" in camera
+    assert "▸ run by make docs-run" in (site / "howto" / "run.html").read_text(encoding="utf-8")
     api = (site / "python" / "api.html").read_text(encoding="utf-8")
     assert "load_pretrained" in api and "CalibratedModel" in api
 

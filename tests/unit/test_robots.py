@@ -169,6 +169,14 @@ def test_urdf_is_a_body_with_the_frames_that_it_names(tmp_path):
         assert body.proprio()[0] == pytest.approx(target[0], abs=0.03)  # its own base is not in the way
 
 
+def test_urdf_without_collision_geometry_is_refused_with_what_shows_it(tmp_path):
+    bare = URDF.replace("collision>", "visual>")
+    with pytest.raises(UserError, match=r"no part of the robot has a shape.*discardvisual"):
+        robots.load(str(arm_file(tmp_path, bare, "bare.urdf")))
+    shown = bare.replace("<link", '<mujoco><compiler discardvisual="false"/></mujoco><link', 1)
+    robots.load(str(arm_file(tmp_path, shown, "shown.urdf"))).close()
+
+
 @pytest.mark.parametrize(
     ("interface", "unit"), [("joint_position", "rad"), ("joint_velocity", "rad/s"), ("joint_torque", "N·m")]
 )
