@@ -75,7 +75,7 @@ def calibrate_camera(config: CameraConfig) -> Path:
         body, T_body_mount = _mount(simulation, config)
         camera.set_camera(spec, config.embodiment.camera.name, body, T_body_mount @ placed.T_mount_cam, placed.lens)
         mjcf.find_meshes(spec)
-        files.write_atomic(run.path / MODEL, spec.to_xml().encode())
+        written = mjcf.write(run.path / MODEL, spec)
         _save_overlay(run.path / OVERLAY, config, spec.compile(), simulation, frames[0], states[0], placed.lens)
         found = camera.describe(lens, placed) | {"views": len(views)}
         files.write_json(run.path / REPORT, found)
@@ -84,7 +84,7 @@ def calibrate_camera(config: CameraConfig) -> Path:
             f"{np.rad2deg(placed.interval_rad):.3f} degrees (95 %)"
         )
         metrics = {"error_px": placed.error_px, "interval_m": placed.interval_m, "views": len(views)}
-        run.finish([MODEL, REPORT, OVERLAY], metrics, embodiment_sha256=config.embodiment.digest())
+        run.finish([*written, REPORT, OVERLAY], metrics, embodiment_sha256=config.embodiment.digest())
         return run.path
 
 

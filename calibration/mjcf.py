@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mujoco
 
@@ -13,6 +14,7 @@ from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 
 PATCH, MODEL = "identified.json", "identified.xml"
+_ASSETS = "assets"  # meshes and textures beside a MJCF that was written
 USUAL: dict[str, tuple[float, float]] = {
     "armature": (0.05, 20.0),
     "damping": (0.0, 20.0),
@@ -73,9 +75,42 @@ def save(folder: Path, spec: mujoco.MjSpec, identified: Identified, faults: Sequ
     moved.mend(patched, full, identified.parameters, identified.values)
     find_meshes(patched, spec.modelfiledir)
     patched.compile()
-    files.write_atomic(folder / MODEL, patched.to_xml().encode())
+    written = write(folder / MODEL, patched)
     files.write_json(folder / PATCH, describe(identified, faults))
-    return [PATCH, MODEL]
+    return [PATCH, *written]
+
+
+def write(path: Path, spec: mujoco.MjSpec) -> list[str]:
+    """Write a compiled MJCF with its meshes and textures beside it, so that it is read wherever it is taken.
+
+    Args:
+        path: of the MJCF; what it names is copied to `assets/` in the same folder.
+        spec: whose meshes are found from anywhere (`find_meshes`).
+
+    Returns:
+        The names of what was written.
+    """
+    tree = ElementTree.fromstring(spec.to_xml())
+    taken: dict[Path, str] = {}
+    for element in tree.iterfind("asset/*"):
+        base = Path(spec.texturedir if element.tag == "texture" else spec.meshdir)
+        for key in [name for name in element.attrib if name.startswith("file")]:
+            source = (base / element.attrib[key]).resolve()
+            name = taken.setdefault(source, f"{len(taken)}-{source.name}")
+            element.set(key, name)
+    for source, name in taken.items():
+        (path.parent / _ASSETS).mkdir(exist_ok=True)
+        files.write_atomic(path.parent / _ASSETS / name, source.read_bytes())
+    compiler = tree.find("compiler")
+    if compiler is None:
+        compiler = ElementTree.SubElement(tree, "compiler")
+    for key in ("assetdir", "meshdir", "texturedir"):
+        compiler.attrib.pop(key, None)
+    if taken:
+        compiler.set("assetdir", _ASSETS)
+    ElementTree.indent(tree)
+    files.write_atomic(path, ElementTree.tostring(tree))
+    return [path.name, _ASSETS] if taken else [path.name]
 
 
 def find_meshes(spec: mujoco.MjSpec, home: str = "") -> None:

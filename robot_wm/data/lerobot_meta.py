@@ -112,7 +112,7 @@ def read_tasks(path: Path) -> list[str]:
         if lines.is_file():
             entries = [limits.parse_json(line) for line in confined(path, "meta/tasks.jsonl").read_bytes().splitlines()]
             return [str(entry["task"]) for entry in sorted(entries, key=lambda entry: int(entry["task_index"]))]
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, StopIteration) as error:
         raise UserError(f"{path}: meta/tasks cannot be read ({error!r})", MEND) from None
     return []
 
@@ -162,7 +162,7 @@ def _episodes_v2(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iter
         try:
             entry = limits.parse_json(line)
             index, length, tasks = int(entry["episode_index"]), int(entry["length"]), tuple(entry.get("tasks", ()))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise UserError(f"{where}: line {number + 1} is not an episode", MEND) from None
         if index != number:
             raise UserError(f"{where}: line {number + 1} is episode {index}", MEND)
@@ -187,6 +187,8 @@ def _episodes_v3(path: Path, raw: Mapping[str, Any], cameras: list[str]) -> Iter
             yield Entry(int(row["length"]), tuple(row.get("tasks") or ()), data, videos)
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}: meta/episodes lacks {error} for episode {number}", MEND) from None
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"{path}: meta/episodes holds no numbers for episode {number} ({error})", MEND) from None
 
 
 def _place(row: Mapping[str, Any], prefix: str) -> dict[str, int]:

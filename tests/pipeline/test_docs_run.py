@@ -30,10 +30,6 @@ pytestmark = [
 PAGES = {page.relative_to(REPOSITORY).as_posix(): page for page in pages()}
 TYPED = [name for name, page in PAGES.items() if any(block.by == DOCS_RUN for block in blocks(page))]
 BODY = {"docs/planning.md": "fetch", "docs/trust.md": "fetch"}  # whose RUN a page means; my_arm's on all others
-BROKEN = {
-    "examples/real_so101/README.md": "calibrate refuses the identified.xml of a packaged body whose meshes do not lie "
-    "below the current folder (sims/vetting.py); body.identify=false goes around it"
-}
 DRAFTS = ("docs/howto/robot.md", "docs/robots.md")  # where the reader has a model file of my_arm, and no yaml yet
 URDF = """<robot name="my_arm">
   <link name="base"><inertial><mass value="2"/>
@@ -151,10 +147,7 @@ def record_so101(folder: Path) -> None:
             writer.add_episode({STATE: state, ACTION: action}, {camera: frames}, "move about")
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=pytest.mark.xfail(reason=BROKEN[page])) if page in BROKEN else page for page in TYPED],
-)
+@pytest.mark.parametrize("page", TYPED)
 def test_commands_of_a_page_can_be_typed_in_order(page: str, tmp_path: Path, workshop: Path) -> None:
     furnish(page, tmp_path, workshop)
     typed = []

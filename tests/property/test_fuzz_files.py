@@ -52,7 +52,8 @@ def _attack(names: tuple[str, ...], folder: Path, repository: Path) -> dict[str,
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait(10)
-        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        printed = out.read_text(errors="replace").splitlines()  # ONNX Runtime says things there too
+        lines = [json.loads(line) for line in printed if line.startswith("{")]
         begun = [line["begun"] for line in lines if "begun" in line]
         for line in lines:
             if "reader" in line:
