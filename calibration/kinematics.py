@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from calibration.signals import Array
 from robot_wm.contracts.errors import UserError
-from robot_wm.models.kinematics import BodyPoint, Kinematics, Link
+from robot_wm.contracts.solids import Joint
+from robot_wm.models.kinematics import BodyPoint, Kinematics
 from sims import actuation, points
 from sims.render import world_to_camera
 from sims.simulation import Simulation
@@ -67,7 +68,7 @@ def of_bodies(model: mujoco.MjModel, data: mujoco.MjData, joints: dict[int, int]
 
 def of_all(
     model: mujoco.MjModel, data: mujoco.MjData, joints: dict[int, int], bias: dict[int, float]
-) -> tuple[list[Link], list[tuple[int, NDArray[np.float64]]]]:
+) -> tuple[list[Joint], list[tuple[int, NDArray[np.float64]]]]:
     """The links in the world's frame, and for every body the link that it is fixed to and its frame in that link's."""
     builder = _Builder(model, data, joints, np.eye(4), bias)
     frames = [builder.frame(body) for body in range(model.nbody)]
@@ -85,7 +86,7 @@ class _Builder:
         T_cam_world: NDArray[np.float64],
         bias: dict[int, float] | None = None,
     ):
-        self.links: list[Link] = []
+        self.links: list[Joint] = []
         self._model, self._data, self._joints, self._bias = model, data, joints, bias or {}
         self._frames: dict[int, tuple[int, NDArray[np.float64]]] = {0: (-1, T_cam_world)}
 
@@ -121,7 +122,7 @@ class _Builder:
             name = "hinge" if kind == _HINGE else "slide"
             place = tuple(T[:3, :3].ravel().tolist()), triple(T[:3, 3])
             read = zero + self._bias.get(joint, 0.0)
-            self.links.append(Link(link, *place, name, triple(axis), triple(anchor_m), self._joints[joint], read))  # type: ignore[arg-type]
+            self.links.append(Joint(link, *place, name, triple(axis), triple(anchor_m), self._joints[joint], read))  # type: ignore[arg-type]
             return len(self.links) - 1, np.eye(4)
         moved = float(self._data.qpos[address]) - zero
         if kind == _SLIDE:
@@ -149,7 +150,7 @@ def _on_rails(T_cam_world: NDArray[np.float64], name: str) -> Kinematics:
     for entry, axis in enumerate(np.eye(3)):
         T = T_cam_world if entry == 0 else np.eye(4)
         place = tuple(T[:3, :3].ravel().tolist()), triple(T[:3, 3])
-        rails.append(Link(entry - 1, *place, "slide", triple(axis), (0.0, 0.0, 0.0), entry, 0.0))  # type: ignore[arg-type]
+        rails.append(Joint(entry - 1, *place, "slide", triple(axis), (0.0, 0.0, 0.0), entry, 0.0))  # type: ignore[arg-type]
     return Kinematics(tuple(rails), (BodyPoint(name, 2, (0.0, 0.0, 0.0)),))
 
 

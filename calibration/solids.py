@@ -1,8 +1,7 @@
 """From a MuJoCo model to the capsules that a running robot keeps apart."""
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 
 import mujoco
 import numpy as np
@@ -46,7 +45,7 @@ def of_body(simulation: Simulation, zeros: Mapping[int, float] | None = None) ->
         actuation.select(simulation.embodiment, model))}  # fmt: skip
     bias = {j: zeros[entry] - float(model.qpos0[model.jnt_qposadr[j]]) for j, entry in driven.items()
             if zeros and entry in zeros}  # fmt: skip
-    links, frames = kinematics.of_all(model, simulation.data, driven, bias)
+    joints, frames = kinematics.of_all(model, simulation.data, driven, bias)
     roots = {int(model.body_rootid[model.jnt_bodyid[joint]]) for joint in driven}
     capsules, bodies = [], []
     for geom in range(model.ngeom):
@@ -64,7 +63,6 @@ def of_body(simulation: Simulation, zeros: Mapping[int, float] | None = None) ->
             f"self_clearance_m or workspace_m: the MJCF of {simulation.embodiment.name} has no parts that collide",
             "Give its geoms contype or conaffinity, or leave them out",
         )
-    joints = tuple(Joint(**asdict(link)) for link in links)
     apart = {two for two in itertools.combinations(sorted(set(bodies)), 2) if _strangers(model, *two)}
     gripper = {i for i, joint in enumerate(joints) if joint.entry == simulation.gripper}
     pairs = tuple(
@@ -73,7 +71,7 @@ def of_body(simulation: Simulation, zeros: Mapping[int, float] | None = None) ->
         if tuple(sorted((bodies[i], bodies[j]))) in apart
         and (_above(joints, capsules[i].link) ^ _above(joints, capsules[j].link)) - gripper
     )
-    return Solids(joints, tuple(capsules), pairs)
+    return Solids(tuple(joints), tuple(capsules), pairs)
 
 
 def without(solids: Solids, near: list[bool]) -> tuple[Solids, list[str]]:
@@ -84,7 +82,7 @@ def without(solids: Solids, near: list[bool]) -> tuple[Solids, list[str]]:
     return Solids(solids.joints, solids.capsules, kept), sorted(out)
 
 
-def _above(joints: tuple[Joint, ...], link: int) -> set[int]:
+def _above(joints: Sequence[Joint], link: int) -> set[int]:
     """The joints that move a link."""
     found = set()
     while link >= 0:

@@ -203,7 +203,8 @@ class Roam:
         """`joints` one control period later."""
         self._elapsed_s += period_s
         if self._elapsed_s >= self._leg.duration_s:
-            start, end = np.array(self._leg.end), self._pose(np.array(self._leg.end))
+            start = np.array(self._leg.end)
+            end = self._pose(start)
             speed = _JOINT_SPEEDS[0] + (_JOINT_SPEEDS[1] - _JOINT_SPEEDS[0]) * self._rng.random()
             self._leg = _Leg(tuple(start), tuple(end), max(float(np.abs(end - start).max()) / speed, 0.2))
             self._elapsed_s = 0.0

@@ -16,7 +16,7 @@ class Joint:
     """A frame that one joint moves.
 
     Attributes:
-        parent: the joint that it hangs on, one before it in the table; -1 is the base.
+        parent: the joint that it hangs on, one before it in the table; -1 is the frame that the table is in.
         rotation: of its frame in that of its parent while the joint is at `zero`, row by row.
         position_m: of its origin, likewise.
         joint: what the joint does.

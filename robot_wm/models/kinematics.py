@@ -1,39 +1,12 @@
 """Forward kinematics from tables: where points of a body are in its camera's frame. No model file is read here."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from robot_wm.contracts.errors import UserError
-
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Link:
-    """A frame that one joint moves.
-
-    Attributes:
-        parent: the link that it hangs on, one before it in the table; -1 is the camera.
-        rotation: of its frame in that of its parent while the joint is at `zero`, row by row.
-        position_m: of its origin, likewise.
-        joint: what the joint does.
-        axis: of the joint in the link's frame, a unit vector.
-        anchor_m: a point on that axis, in the link's frame.
-        entry: of proprio that measures the joint [rad or m].
-        zero: the joint's position at which it has not moved anything.
-    """
-
-    parent: int
-    rotation: tuple[float, float, float, float, float, float, float, float, float]
-    position_m: Triple
-    joint: Literal["hinge", "slide"]
-    axis: Triple
-    anchor_m: Triple
-    entry: int
-    zero: float
+from robot_wm.contracts.solids import Joint, Triple
 
 
 @dataclass(frozen=True)
@@ -47,9 +20,9 @@ class BodyPoint:
 
 @dataclass(frozen=True)
 class Kinematics:
-    """The table: links, parents first, and the points that are asked for."""
+    """The table: what each joint moves in the camera's frame, parents first, and the points that are asked for."""
 
-    links: tuple[Link, ...]
+    links: tuple[Joint, ...]
     points: tuple[BodyPoint, ...]
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """The planner: model-predictive control over command chunks, unrolled so that it exports to one ONNX graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -124,8 +124,7 @@ class Planner(nn.Module):
         """Cost and mean predicted squared error (B, N) of plans."""
         num = plans_BNHU.shape[1]
         steps, goal = self.imagine(plans_BNHU, problem)
-        error_M = torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
-        return self.objective(steps, goal).unflatten(0, (-1, num)), error_M.unflatten(0, (-1, num))
+        return self.objective(steps, goal).unflatten(0, (-1, num)), expected_error(steps).unflatten(0, (-1, num))
 
     def imagine(self, plans_BNHU: Tensor, problem: Problem) -> tuple[list[Step], Goal]:
         """The steps of plans, each of all B · N at once, and the goal of each."""
@@ -198,11 +197,15 @@ def pose(
 def conclude(planner: Planner, plan_BHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """What follows from the plan decided on: see Planner.forward."""
     steps, goal = planner.imagine(plan_BHU[:, None], problem)
-    error_B = torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
     imagined_BHD = torch.stack([step.now.history_BTD[:, -1] for step in steps], dim=1)
     command_BKU, _ = planner.body.command_map(plan_BHU[:, 0], problem.reference_BU)
     next_warm = torch.cat([plan_BHU[:, 1:], torch.zeros_like(plan_BHU[:, :1])], dim=1)
-    return command_BKU, planner.objective(steps, goal), error_B, next_warm, imagined_BHD
+    return command_BKU, planner.objective(steps, goal), expected_error(steps), next_warm, imagined_BHD
+
+
+def expected_error(steps: Sequence[Step]) -> Tensor:
+    """Mean predicted squared error (B,) along the steps of plans."""
+    return torch.stack([step.log_error_B.exp() for step in steps]).mean(0)
 
 
 def fit_horizon(plan_BHU: Tensor, horizon: int) -> Tensor:

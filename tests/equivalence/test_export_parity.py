@@ -23,13 +23,13 @@ from deploy.runtime.graph import Signature
 from robot_wm.contracts.bundle import TIPPED, Bundle, read_bundle
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Interface, Mjcf, Safety
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.solids import Capsule, Solids
+from robot_wm.contracts.solids import Capsule, Joint, Solids
 from robot_wm.models.adapter import Adapter, AdapterConfig, KinematicAdapter, ProprioHead
 from robot_wm.models.body import Body
 from robot_wm.models.command_head import CommandHead, CommandHeadConfig
 from robot_wm.models.dynamics import Dynamics, DynamicsConfig
 from robot_wm.models.encoder import Encoder, EncoderConfig
-from robot_wm.models.kinematics import BodyPoint, Kinematics, Link
+from robot_wm.models.kinematics import BodyPoint, Kinematics
 from robot_wm.models.posterior import Posterior
 from robot_wm.planning.controllable import Controllable
 from robot_wm.planning.objectives import Objective, ObjectiveConfig, Zone
@@ -149,9 +149,9 @@ def kinematic_adapter(latent_dim: int) -> KinematicAdapter:
     """Two hinges and a rail between them and the camera, with every part at work."""
     turn = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)
     links = (
-        Link(-1, turn, (0.1, 0.0, 1.0), "hinge", (0.0, 1.0, 0.0), (0.0, 0.1, 0.0), 0, 0.1),
-        Link(0, turn, (0.3, 0.0, 0.0), "slide", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 1, 0.0),
-        Link(1, turn, (0.2, 0.1, 0.0), "hinge", (0.6, 0.0, 0.8), (0.05, 0.0, 0.0), 1, -0.2),
+        Joint(-1, turn, (0.1, 0.0, 1.0), "hinge", (0.0, 1.0, 0.0), (0.0, 0.1, 0.0), 0, 0.1),
+        Joint(0, turn, (0.3, 0.0, 0.0), "slide", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 1, 0.0),
+        Joint(1, turn, (0.2, 0.1, 0.0), "hinge", (0.6, 0.0, 0.8), (0.05, 0.0, 0.0), 1, -0.2),
     )
     table = Kinematics(links, (BodyPoint("tip", 2, (0.1, 0.2, 0.3)), BodyPoint("base", -1, (0.0, 0.0, 1.0))))
     adapter = KinematicAdapter(AdapterConfig(width=16, context=4), table, 4, NUM_PROPRIO, latent_dim, ACTION_DIM)

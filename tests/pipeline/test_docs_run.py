@@ -62,8 +62,12 @@ done
 """
 
 
-def type_in(script: str, folder: Path, model: Path) -> None:
-    """Run a shell script as a reader would type it, each line only if the one before it succeeded."""
+def type_in(script: str, folder: Path, model: Path) -> tuple[int, str]:
+    """Run a shell script as a reader would type it, each line only if the one before it succeeded.
+
+    Returns:
+        The shell's exit status, and the end of what was said.
+    """
     own = folder / "bin"
     own.mkdir(exist_ok=True)
     (own / "robot-wm").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.reader "$@"\n')
@@ -86,7 +90,7 @@ def type_in(script: str, folder: Path, model: Path) -> None:
             if shell.poll() is None:
                 os.killpg(shell.pid, signal.SIGKILL)
                 shell.wait(timeout=30)
-    assert code == 0, (folder / "said.txt").read_text()[-3000:]
+    return code, (folder / "said.txt").read_text()[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, film) -> Path:  # type: i
     folder = desk(tmp_path_factory.mktemp("workshop"))
     video.encode(folder / "film.mp4", film(90, 96, 128), 30.0)
     (folder / "tiny").symlink_to(write_tiny_pretrained(folder / "made"))
-    type_in(PREPARED, folder, folder / "tiny")
+    code, said = type_in(PREPARED, folder, folder / "tiny")
+    assert code == 0, said
     return folder
 
 
@@ -157,4 +162,5 @@ def test_commands_of_a_page_can_be_typed_in_order(page: str, tmp_path: Path, wor
             (tmp_path / block.title).write_text(block.text)
         if block.holds_commands and block.by != NOT_RUN:
             typed.append(f": {block.page}:{block.line}\n{block.text}")
-    type_in("\n".join(typed), tmp_path, workshop / "tiny")
+    code, said = type_in("\n".join(typed), tmp_path, workshop / "tiny")
+    assert code == 0, said

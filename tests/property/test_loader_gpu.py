@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from robot_wm.data.loader import ClipSet
-from tests.property.test_loader import LENGTH, everywhere, numbered
+from tests.property.test_loader import LENGTH, NAMES, everywhere, numbered
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
 ]
-NAMES = ("frames_BTYXC", "flow_BTF", "moments_BT4", "hand_BT3", "object_BT3", "arm_BTP3", "displacement_BT3")
 
 
 @pytest.mark.parametrize("memory", ["device", "host"])

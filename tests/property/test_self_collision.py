@@ -22,9 +22,9 @@ from robot_wm.contracts.dataset import STATE, Feature
 from robot_wm.contracts.embodiment import CommandSpace, Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
-from robot_wm.contracts.solids import Solids
+from robot_wm.contracts.solids import Joint, Solids
 from robot_wm.data.lerobot_writer import LeRobotWriter
-from robot_wm.models.kinematics import BodyPoint, Kinematics, Link
+from robot_wm.models.kinematics import BodyPoint, Kinematics
 from sims import robots
 from sims.simulation import Simulation
 from tests.handmade_bundle import colour, make_spec
@@ -210,7 +210,7 @@ def test_what_export_leaves_out_and_what_encoders_read(tmp_path: Path) -> None:
     assert not any("upper" in (found[0].capsules[i].name, found[0].capsules[j].name) and
                    "lower" in (found[0].capsules[i].name, found[0].capsules[j].name)
                    for i, j in found[0].pairs)  # fmt: skip
-    link = Link(-1, (1.0, 0, 0, 0, 1, 0, 0, 0, 1), (0.0, 0, 0), "hinge", (0.0, 0, 1), (0.0, 0, 0), 1, 0.25)
+    link = Joint(-1, (1.0, 0, 0, 0, 1, 0, 0, 0, 1), (0.0, 0, 0), "hinge", (0.0, 0, 1), (0.0, 0, 0), 1, 0.25)
     calibrated = Kinematics((link,), (BodyPoint("tip", 0, (0.0, 0.0, 0.0)),))
     (plain, _), (shifted, _) = (parts.measure(body, 0.01, table) for table in (None, calibrated))
     pose = np.array([[0.3, 1.0, 2.0, 0.02, 0, 0, 0, 0]])
