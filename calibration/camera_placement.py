@@ -28,7 +28,7 @@ _GOOD_PX = 0.5
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """Configuration of `robot-wm camera`.
+    """Configuration of `robot-wm calibrate camera`.
 
     Attributes:
         embodiment: the body; its end effector holds the board, or the camera.

@@ -100,7 +100,7 @@ def plan(
     """
     config, rng = config or ExcitationConfig(), np.random.default_rng(seed)
     judge = _Judge(spec, joints, actuators, parameters, home_U, limits, rate_hz, config)
-    found = [judge.score(judge.draw(rng)) for _ in console.track(range(config.candidates), "excite (draw)")]
+    found = [judge.score(judge.draw(rng)) for _ in console.track(range(config.candidates), "plan (draw)")]
     safe = [f for f in found if f is not None]
     if not safe:
         raise UserError(
@@ -109,7 +109,7 @@ def plan(
         )
     usual = float(np.median([information for information, _ in safe]))
     best = max(safe, key=lambda f: f[0])
-    for i in console.track(range(config.candidates), "excite (refine)"):
+    for i in console.track(range(config.candidates), "plan (refine)"):
         tried = judge.score(best[1] + 0.5 * 0.93**i * judge.draw(rng))
         best = tried if tried is not None and tried[0] > best[0] else best
     if not np.isfinite(best[0]):

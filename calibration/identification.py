@@ -24,7 +24,7 @@ _AS_GOOD_RAD = 1e-4
 
 @dataclass(frozen=True)
 class IdentifyConfig:
-    """Configuration of `robot-wm identify`.
+    """Configuration of `robot-wm calibrate identify`.
 
     Attributes:
         embodiment: the body; its `identifiable` names the parameters and their bounds.

@@ -83,7 +83,7 @@ def body_advice(summary: Summary) -> list[str]:
         if len(silent) > len(model.parameters) / 3:
             lines.append(
                 f"The log says too little about {len(silent)} of {len(model.parameters)} parameters: play the motion "
-                "that robot-wm excite plans, and identify from that log."
+                "that robot-wm calibrate plan plans, and identify from that log."
             )
     return lines
 

@@ -295,5 +295,5 @@ def _saturated(log: Log, limits_U2: Array | None) -> list[Fault]:
         share = float(((log.command_NU[:, u] < low - margin) | (log.command_NU[:, u] > high + margin)).mean())
         if high > low and share > 0.02:
             detail = f"{100 * share:.0f} % of its commands lie beyond its limits [{low:.3g}, {high:.3g}]"
-            faults.append(Fault("saturated commands", name, detail, "Used as the robot clips them; excite it less"))
+            faults.append(Fault("saturated commands", name, detail, "Used as the robot clips them; let it move less"))
     return faults

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import robot_wm
 from deploy import command_help
 from deploy.refusals import failed_access, failed_machine, missing_package
-from deploy.request import Request, parse
+from deploy.request import Request, command, parse, typed
 from robot_wm.contracts import config
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import MANIFEST, read_run
@@ -62,25 +62,25 @@ STAGES: dict[str, Stage] = {
         "The world model fitted to one body from a few minutes of its own log",
         "robot-wm calibrate embodiment=fetch model=runs/pretrain/RUN data=runs/record/RUN",
     ),
-    "excite": Stage(
-        "calibration.stages.excite", "excite", "ExciteConfig",
+    "plan": Stage(
+        "calibration.stages.plan", "plan_motion", "PlanConfig",
         "A safe motion that makes a body's parameters identifiable, judged before anything moves",
-        "robot-wm excite embodiment=so101",
+        "robot-wm calibrate plan embodiment=so101",
     ),
     "identify": Stage(
         "calibration.stages.identify", "identify_body", "IdentifyConfig",
         "MuJoCo parameters of a body from a log of it, with 95 % intervals, as a patch to its MJCF",
-        "robot-wm identify embodiment=so101 data=runs/record/RUN",
+        "robot-wm calibrate identify embodiment=so101 data=runs/record/RUN",
     ),
     "board": Stage(
         "calibration.stages.board", "print_board", "BoardConfig",
         "The calibration board as a PDF to print",
-        "robot-wm board file=board.pdf",
+        "robot-wm calibrate board file=board.pdf",
     ),
     "camera": Stage(
         "calibration.stages.camera", "calibrate_camera", "CameraConfig",
         "A camera's lens and place from pictures of the board, as an MJCF whose render overlays the real picture",
-        "robot-wm camera embodiment=so101 data=runs/record/RUN",
+        "robot-wm calibrate camera embodiment=so101 data=runs/record/RUN",
     ),
     "export": Stage(
         "deploy.stages.export", "export", "ExportConfig",
@@ -181,9 +181,11 @@ def _dispatch(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"robot-wm {robot_wm.__version__}")
         return 0
-    name, request = argv[0], parse(argv[1:])
+    name, rest = command(argv)
     if name not in STAGES and name not in OTHERS:
-        raise UserError(f"unknown command {name!r}", f"Commands: {', '.join([*STAGES, *OTHERS])}")
+        known = ", ".join(typed(each) for each in (*STAGES, *OTHERS))
+        raise UserError(f"unknown command {name!r}", f"Commands: {known}")
+    request = parse(rest)
     with _shown(request):
         if name in OTHERS:
             return _other(name, request)
@@ -214,7 +216,7 @@ def _shown(request: Request) -> contextlib.AbstractContextManager[None]:
 
 def _described(name: str, result: Path | None) -> dict[str, Any]:
     """What --json prints of a finished command: what was written, and what its manifest says of it."""
-    told: dict[str, Any] = {"command": name, "path": None if result is None else str(result)}
+    told: dict[str, Any] = {"command": typed(name), "path": None if result is None else str(result)}
     if result is not None and (result / MANIFEST).is_file():
         manifest = config.to_mapping(read_run(result))
         told |= {key: manifest[key] for key in ("wall_s", "metrics", "gates", "outputs")}
@@ -246,7 +248,7 @@ def _multirun(name: str, request: Request) -> int:
     folder = Path(out).resolve() / "multirun" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
     told = compose.multirun(overrides, functools.partial(_job, name, request, Path.cwd()), folder)
     if request.json:
-        print(json.dumps({"command": name, "jobs": told}, indent=2))
+        print(json.dumps({"command": typed(name), "jobs": told}, indent=2))
     else:
         print(*(job["path"] for job in told if job["path"] is not None), sep="\n")
     return 0
@@ -278,7 +280,7 @@ def _overrides(name: str, request: Request) -> list[str]:
         extra.append(f"folders=[{','.join(quoted)}]")
     left = request.words[1:] if name in _WORDS else request.words
     if left:
-        raise UserError(f"argument {left[0]!r} is not key=value", f"See robot-wm {name} --help")
+        raise UserError(f"argument {left[0]!r} is not key=value", f"See robot-wm {typed(name)} --help")
     return request.overrides + extra
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.request import OPTIONS
+from deploy.request import OPTIONS, PARTS, typed
 from robot_wm.contracts.config import configs_dir
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w]*):(?: +(?P<value>[^#\s].*?))?(?:\s+#\s*(?P<comment>.*))?$")
@@ -46,13 +46,13 @@ def choices(group: str, config_dirs: Sequence[Path] = ()) -> list[str]:
 
 def overview(commands: Mapping[str, str], exit_codes: Mapping[int, str]) -> str:
     """The list of commands, options and exit codes."""
-    width = max(len(name) for name in (*commands, *OPTIONS)) + 2
+    width = max(len(typed(name)) for name in (*commands, *OPTIONS)) + 2
     return "\n".join(
         [
             "usage: robot-wm COMMAND [key=value ...] [options]",
             "",
             "commands:",
-            *(f"  {name:<{width}}{does}" for name, does in commands.items()),
+            *(f"  {typed(name):<{width}}{does}" for name, does in commands.items()),
             "",
             "options of every command:",
             *(f"  {name:<{width}}{means}" for name, means in OPTIONS.items()),
@@ -76,7 +76,7 @@ def stage(name: str, does: str, example: str, config_dirs: Sequence[Path] = ()) 
     columns = min(shutil.get_terminal_size((120, 24)).columns, 120)
     keys = [key for key in read_keys(text, config_dirs) if not key.default.startswith("${")]  # those follow another
     width = min(max((len(k.shown) for k in keys), default=0), columns // 2) + 2
-    lines = [f"usage: robot-wm {name} [key=value ...] [options]", ""]
+    lines = [f"usage: robot-wm {typed(name)} [key=value ...] [options]", ""]
     lines += [*textwrap.wrap(head(text) or f"{does}.", columns), "", "keys and their defaults (??? must be given):"]
     for key in keys:
         start = f"  {key.shown}".ljust(width + 2)
@@ -85,6 +85,8 @@ def stage(name: str, does: str, example: str, config_dirs: Sequence[Path] = ()) 
             lines.append(start)
             start = " " * (width + 2)
         lines += [start + wrapped[0], *(" " * (width + 2) + more for more in wrapped[1:])]
+    if name == "calibrate":
+        lines += ["", "parts that run alone: " + ", ".join(f"robot-wm {typed(part)}" for part in PARTS)]
     return "\n".join(line.rstrip() for line in [*lines, "", f"example: {example}"])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deploy import command_help
-from deploy.request import OPTIONS
+from deploy.request import OPTIONS, PARTS
 from robot_wm.contracts.errors import UserError
 
 _BASH = """\
@@ -16,7 +16,11 @@ _robot_wm() {{
         COMPREPLY=($(compgen -W "{commands}" -- "$word"))
         return
     fi
-    local command="${{COMP_WORDS[1]}}"
+    local command="${{COMP_WORDS[1]}}" parts=""
+    if [[ "$command" == calibrate ]]; then
+        if (( COMP_CWORD == 2 )); then parts="{parts}"
+        elif [[ " {parts} " == *" ${{COMP_WORDS[2]}} "* ]]; then command="${{COMP_WORDS[2]}}"; fi
+    fi
     if [[ "$word" == *=* ]]; then  # bash starts a new word after =
         local value="${{word#*=}}"
         case "$command:${{word%%=*}}" in
@@ -31,9 +35,9 @@ _robot_wm() {{
     case "$command" in
 {keys}
     esac
-    COMPREPLY=($(compgen -W "$keys" -- "$word"))
-    if [[ ${{#COMPREPLY[@]}} -gt 0 ]]; then compopt -o nospace 2>/dev/null
-    else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi
+    COMPREPLY=($(compgen -W "$parts $keys" -- "$word"))
+    if [[ "${{COMPREPLY[0]}}" == *= ]]; then compopt -o nospace 2>/dev/null
+    elif [[ ${{#COMPREPLY[@]}} == 0 ]]; then COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi
 }}
 complete -F _robot_wm robot-wm
 """
@@ -42,6 +46,10 @@ _ZSH = """\
 #compdef robot-wm
 _robot_wm() {{
     local -a keys
+    local command="$words[2]"
+    if [[ "$command" == calibrate ]] && (( CURRENT > 3 )); then
+        case "$words[3]" in {either}) command="$words[3]" ;; esac
+    fi
     if (( CURRENT == 2 )); then
         local -a commands=(
 {described}
@@ -52,21 +60,24 @@ _robot_wm() {{
     if [[ "$PREFIX" == *=* ]]; then
         local key="${{PREFIX%%=*}}"
         compset -P '*='
-        case "$words[2]:$key" in
+        case "$command:$key" in
 {values}
             *) _files ;;
         esac
         return
     fi
     if [[ "$PREFIX" == -* ]]; then compadd -- {options}; return; fi
-    case "$words[2]" in
+    case "$command" in
 {keys}
     esac
+    if [[ "$command" == calibrate ]] && (( CURRENT == 3 )); then compadd -- {parts}; fi
     compadd -S '' -- $keys
     _files
 }}
 compdef _robot_wm robot-wm
 """
+
+_UNTYPED = f"__fish_seen_subcommand_from calibrate; and not __fish_seen_subcommand_from {' '.join(PARTS)}"
 
 
 def script(shell: str, commands: Mapping[str, Any], others: Mapping[str, str]) -> str:
@@ -81,19 +92,23 @@ def script(shell: str, commands: Mapping[str, Any], others: Mapping[str, str]) -
         UserError: another shell.
     """
     does = {name: stage.does for name, stage in commands.items()} | dict(others)
+    first = {name: what for name, what in does.items() if name not in PARTS}
     keys = {name: _keys(name) for name in commands}
     values = [place for name in commands for place in _values(name)]
     if shell == "bash":
         return _BASH.format(
-            commands=" ".join(does),
+            commands=" ".join(first),
+            parts=" ".join(PARTS),
             options=" ".join(OPTIONS),
             values="\n".join(f'            {place}) found="{" ".join(names)}" ;;' for place, names in values),
             keys="\n".join(f'        {name}) keys="{" ".join(f"{k}=" for k in ks)}" ;;' for name, ks in keys.items()),
         )
     if shell == "zsh":
         return _ZSH.format(
-            described="\n".join(f"            {_quote(f'{name}:{what}')}" for name, what in does.items()),
+            described="\n".join(f"            {_quote(f'{name}:{what}')}" for name, what in first.items()),
             options=" ".join(OPTIONS),
+            parts=" ".join(PARTS),
+            either="|".join(PARTS),
             values="\n".join(f"            {place}) compadd -- {' '.join(names)} ;;" for place, names in values),
             keys="\n".join(f"        {name}) keys=({' '.join(f'{k}=' for k in ks)}) ;;" for name, ks in keys.items()),
         )
@@ -114,17 +129,24 @@ def _values(stage: str) -> list[tuple[str, list[str]]]:
 
 def _fish(does: Mapping[str, str], keys: Mapping[str, list[str]], values: Iterable[tuple[str, list[str]]]) -> list[str]:
     lines = [
-        f"complete -c robot-wm -n __fish_use_subcommand -f -a {name} -d {_quote(what)}" for name, what in does.items()
+        f"complete -c robot-wm -n {_quote(_UNTYPED) if name in PARTS else '__fish_use_subcommand'} -f "
+        f"-a {name} -d {_quote(what)}"
+        for name, what in does.items()
     ]
     lines += [f"complete -c robot-wm -l {option.removeprefix('--')} -d {_quote(OPTIONS[option])}" for option in OPTIONS]
     for name, names in keys.items():
-        when = f"-n '__fish_seen_subcommand_from {name}'"
+        when = f"-n {_quote(_after(name))}"
         lines += [f"complete -c robot-wm {when} -a {key}=" for key in names]
     for place, names in values:
         command, _, group = place.partition(":")
-        when = f"-n '__fish_seen_subcommand_from {command}'"
+        when = f"-n {_quote(_after(command))}"
         lines += [f"complete -c robot-wm {when} -f -a {group}={name}" for name in names]
     return lines
+
+
+def _after(command: str) -> str:
+    """The condition under which fish offers the keys of a command."""
+    return _UNTYPED if command == "calibrate" else f"__fish_seen_subcommand_from {command}"
 
 
 def _quote(text: str) -> str:

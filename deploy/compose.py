@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deploy import command_help
+from deploy.request import typed
 from robot_wm.contracts import files
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import yamls
@@ -74,7 +75,9 @@ def compose(stage: str, overrides: Sequence[str], config_dirs: Sequence[Path] = 
             _anchor_mjcf(values, key, file)
         return _plain(values)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"config of {stage}: {str(error).splitlines()[0]}", f"See robot-wm {stage} --help") from error
+        raise UserError(
+            f"config of {stage}: {str(error).splitlines()[0]}", f"See robot-wm {typed(stage)} --help"
+        ) from error
 
 
 def multirun(overrides: Sequence[str], job: Callable[[list[str]], Any], folder: Path) -> list[Any]:

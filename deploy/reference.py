@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from deploy import cli, command_help
-from deploy.request import OPTIONS
+from deploy.request import OPTIONS, typed
 from robot_wm.contracts.embodiment import Embodiment
 
 _UNIT = re.compile(r"\[([^\[\]]+)\]")
@@ -44,7 +44,7 @@ def overview() -> str:
         "| command | what it does |",
         "|---|---|",
     ]
-    lines += [f"| [`{name}`]({name}.md) | {_cell(what)} |" for name, what in does.items()]
+    lines += [f"| [`{typed(name)}`]({name}.md) | {_cell(what)} |" for name, what in does.items()]
     lines += ["", "## Options of every command", "", "| option | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {_cell(means)} |" for name, means in OPTIONS.items()]
     lines += ["", "`-h`, `-m` and `-q` are short for `--help`, `--multirun` and `--quiet`.", ""]
@@ -60,7 +60,7 @@ def command(name: str) -> str:
     stage = cli.STAGES[name]
     function, config = cli.load(stage)
     head = command_help.head(command_help.yaml_of(name)) or f"{stage.does}."
-    lines = [f"# robot-wm {name}", "", _cell(head), "", "```", stage.example, "```", ""]
+    lines = [f"# robot-wm {typed(name)}", "", _cell(head), "", "```", stage.example, "```", ""]
     lines += ["## Keys", "", *_table(list(entries(name, config))), ""]
     told = inspect.getdoc(function) or ""
     lines += [

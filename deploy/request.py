@@ -1,4 +1,4 @@
-"""What was typed after a command: overrides, words, and the options that every command takes."""
+"""What was typed: the command, and after it overrides, words, and the options that every command takes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ OPTIONS = {
     "--quiet": "nothing but errors on stderr",
     "--no-color": "no colours; the environment variable NO_COLOR does the same",
 }
+PARTS = ("plan", "identify", "board", "camera")  # stages that are typed as a word after `calibrate`
 _SHORT = {"-h": "--help", "-m": "--multirun", "-q": "--quiet"}
 
 
@@ -29,6 +30,24 @@ class Request:
     multirun: bool = False
     quiet: bool = False
     color: bool = True
+
+
+def command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The stage or other command that is meant, and the words after it: `calibrate plan seed=1` is the stage plan.
+
+    Raises:
+        UserError: a part of calibrate without that word before it.
+    """
+    if words[0] == "calibrate" and words[1:2] and words[1] in PARTS:
+        return words[1], words[2:]
+    if words[0] in PARTS:
+        raise UserError(f"{words[0]} is a part of calibrate", f"Type robot-wm {typed(words[0])}")
+    return words[0], words[1:]
+
+
+def typed(name: str) -> str:
+    """How a stage or other command is typed after `robot-wm`."""
+    return f"calibrate {name}" if name in PARTS else name
 
 
 def parse(words: Sequence[str]) -> Request:

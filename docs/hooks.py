@@ -6,6 +6,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 from deploy import cli, reference
+from deploy.request import typed
 
 _MARK = re.compile(r"<!-- (?P<by>run|make docs-run|not run)(?:: (?P<note>.+?))? -->")
 _SHOWN = {
@@ -17,7 +18,7 @@ _SHOWN = {
 
 def on_config(config: Any) -> Any:
     """Fill the entry `Commands` of the navigation, which mkdocs.yml leaves empty."""
-    pages = [{name: f"reference/commands/{name}.md"} for name in (*cli.STAGES, *cli.OTHERS)]
+    pages = [{typed(name): f"reference/commands/{name}.md"} for name in (*cli.STAGES, *cli.OTHERS)]
     _fill(config.nav, [{"All of them": "reference/commands/index.md"}, *pages])
     return config
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.request import command
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 TESTS, DOCS_RUN, NOT_RUN = "run", "make docs-run", "not run"
 _MARK = re.compile(rf"^<!-- (?P<by>{TESTS}|{DOCS_RUN}|{NOT_RUN})(?:: (?P<note>.+))? -->$")
@@ -99,5 +101,5 @@ def commands(block: Block, known: dict[str, str]) -> Iterator[Line]:
         text = text.replace("...", "x").replace("…", "x")
         words = shlex.split(text.partition(" > ")[0], comments=True)
         if variable:
-            known[variable] = f"runs/{words[1]}/RUN"
+            known[variable] = f"runs/{command(words[1:])[0]}/RUN"
         yield Line(block.page, tuple(words), variable)

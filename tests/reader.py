@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.request import command
 from tests.documentation import REPOSITORY
 
 OWN = ("my_arm", "heron")  # bodies that the pages let their reader make
@@ -25,7 +26,7 @@ TINY = {  # what makes a command quick and its result worthless
         "fit.steps=200", "fit.batch=16", "validation=0.25", "transitions=60", "body.most_s=1",
         "head.steps=10", "head.futures=64",
     ),
-    "excite": ("motion.duration_s=2", "motion.candidates=4"),
+    "plan": ("motion.duration_s=2", "motion.candidates=4"),
     "identify": ("most_s=2", "fit.starts=1"),
     "export": (
         "planner.horizon=1", "planner.candidates=8", "planner.iterations=1", "planner.sampler.elites=2", "gate_pairs=8",
@@ -41,7 +42,7 @@ LAUNCHER = "hydra/launcher=submitit_slurm"  # without it jobs run here, one afte
 
 def tiny(words: Sequence[str], model: str = "") -> list[str]:
     """A command (without `robot-wm`) with its size replaced; `model` stands in for the shipped world model."""
-    name = words[0] if words else ""
+    name = command(words)[0] if words else ""
     added = list(TINY.get(name, ()))
     if name == "record":
         added += TINY_RECORD[any(word.startswith("embodiment=") for word in words)]

@@ -9,7 +9,7 @@ from robot_wm import console
 
 @dataclass(frozen=True)
 class BoardConfig:
-    """Configuration of `robot-wm board`.
+    """Configuration of `robot-wm calibrate board`.
 
     Attributes:
         board: its squares.

@@ -1,4 +1,4 @@
-"""`robot-wm camera`: a camera's lens and place, from a log in which the hand moves the printed board before it."""
+"""`robot-wm calibrate camera`: a camera's lens and place, from a log in which the hand moves the board before it."""
 
 from calibration.camera_placement import CameraConfig, calibrate_camera
 

@@ -1,4 +1,4 @@
-"""`robot-wm identify`: the MuJoCo parameters of a body, from one log of it."""
+"""`robot-wm calibrate identify`: the MuJoCo parameters of a body, from one log of it."""
 
 from calibration.identification import IdentifyConfig, identify_body
 

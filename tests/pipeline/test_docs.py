@@ -60,7 +60,8 @@ def check(line: Line) -> None:
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         assert {word for word in line.words[1:] if "=" not in word} <= set(targets), line
         return
-    name, request = line.words[1], cli.parse(line.words[2:])
+    name, rest = cli.command(line.words[1:])
+    request = cli.parse(rest)
     assert name in cli.STAGES or name in cli.OTHERS, f"{line.page}: no command {name}"
     if request.help or name in cli.OTHERS:
         return

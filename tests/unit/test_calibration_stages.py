@@ -1,4 +1,4 @@
-"""identify, camera, board and excite as stages: from a dataset and a yaml to a run folder."""
+"""identify, camera, board and plan as stages: from a dataset and a yaml to a run folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,8 @@ from calibration.excitation import ExcitationConfig
 from calibration.log_faults import examine_log
 from calibration.stages.board import BoardConfig, print_board
 from calibration.stages.camera import CameraConfig, calibrate_camera
-from calibration.stages.excite import ExciteConfig, excite
 from calibration.stages.identify import IdentifyConfig, identify_body
+from calibration.stages.plan import PlanConfig, plan_motion
 from calibration.sysid import FitConfig
 from deploy.bench import drawn_board
 from robot_wm.contracts import files
@@ -97,10 +97,10 @@ def test_board_is_written_where_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_excite_writes_motion_picture_and_video(tmp_path: Path) -> None:
+def test_plan_writes_motion_picture_and_video(tmp_path: Path) -> None:
     arm = body(tmp_path / "arm.xml", MJCF, "tip", identifiable={"damping": (0.1, 10.0)})
     motion = ExcitationConfig(duration_s=3.0, candidates=3)
-    run = excite(ExciteConfig(arm, motion, out=str(tmp_path / "runs")))
+    run = plan_motion(PlanConfig(arm, motion, out=str(tmp_path / "runs")))
     found = files.read_json(run / "motion.json")
     assert np.shape(found["commands"]) == (375, 2) and found["predicted_intervals"]["damping:elbow"]["interval"] > 0
     assert (run / "motion.png").stat().st_size > 10_000 and (run / "motion.mp4").stat().st_size > 1_000

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import cli, command_help, compose
+from deploy.request import PARTS
 from robot_wm.contracts import config
 
 YAML = """\
@@ -207,6 +208,16 @@ def test_bare_install_says_what_to_install(
     monkeypatch.setitem(sys.modules, "hydra", None)
     assert cli.main(["bake", "dough=d"]) == 2
     assert "pip install 'robot-wm[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_calibrate_is_typed_after_it(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["calibrate", part, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: robot-wm calibrate {part} ")
+    assert cli.main([part]) == 2
+    assert f"Type robot-wm calibrate {part}." in capsys.readouterr().err
+    assert cli.main(["calibrate", "--help"]) == 0
+    assert f"robot-wm calibrate {part}" in capsys.readouterr().out
 
 
 def test_bench_takes_its_name_as_a_word() -> None:

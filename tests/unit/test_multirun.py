@@ -74,16 +74,16 @@ def test_what_jobs_wrote_is_printed_one_a_line_or_as_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["board", "--multirun", "file=a.pdf,b.pdf"]) == 0
+    assert main(["calibrate", "board", "--multirun", "file=a.pdf,b.pdf"]) == 0
     assert capfd.readouterr().out.split() == ["a.pdf", "b.pdf"]
-    assert main(["board", "--multirun", "--json", "file=a.pdf,b.pdf"]) == 0
+    assert main(["calibrate", "board", "--multirun", "--json", "file=a.pdf,b.pdf"]) == 0
     told = json.loads(capfd.readouterr().out)
-    assert told["command"] == "board"
+    assert told["command"] == "calibrate board"
     assert [(job["overrides"], job["path"]) for job in told["jobs"]] == [
         (["file=a.pdf"], "a.pdf"),
         (["file=b.pdf"], "b.pdf"),
     ]
-    assert main(["board", "--multirun", "--json", "file=a.pdf", "board.rows=1,2"]) == 2
+    assert main(["calibrate", "board", "--multirun", "--json", "file=a.pdf", "board.rows=1,2"]) == 2
     assert "not every job" in json.loads(capfd.readouterr().out)["error"]["problem"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy import cli
+from deploy.request import command
 from robot_wm.contracts import files
 from robot_wm.contracts.run import MANIFEST
 from robot_wm.data import video
@@ -58,14 +59,14 @@ def test_a_run_is_made_again_wherever_its_folder_lies(
     "words",
     [
         ["inspect", "log"],
-        ["identify", "embodiment=crane", "data=log", "fit.starts=1"],
-        ["excite", "embodiment=servo", "motion.duration_s=2", "motion.candidates=2"],
+        ["calibrate", "identify", "embodiment=crane", "data=log", "fit.starts=1"],
+        ["calibrate", "plan", "embodiment=servo", "motion.duration_s=2", "motion.candidates=2"],
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: command(words)[0],
 )
 def test_a_stage_comes_out_the_same(workshop: Workshop, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     servo = YAML.replace("crane", "servo").replace("joint_velocity", "joint_position")
     files.write_atomic(Path("mine/embodiment/servo.yaml"), (servo + "identifiable: {damping: [0.1, 10.0]}\n").encode())
     files.write_atomic(Path("mine/embodiment/servo.xml"), re.sub("<velocity(.*?)kv=", r"<position\1kp=", MJCF).encode())
     assert cli.main([*words, "--config-dir=mine"]) == 0, capsys.readouterr().err
-    assert cli.main(["rebuild", workshop.only(words[0])]) == 0, capsys.readouterr().err
+    assert cli.main(["rebuild", workshop.only(command(words)[0])]) == 0, capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy import cli, completion, doctor
+from deploy.request import PARTS
 from robot_wm import console
 from robot_wm.contracts.run import open_run
 
@@ -18,7 +19,7 @@ SHELLS = {"bash": ["-n"], "zsh": ["-n"], "fish": ["--no-execute"]}
 
 @pytest.fixture
 def chatty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """`board` replaced by a stage that talks and leaves a run."""
+    """`calibrate board` replaced by a stage that talks and leaves a run."""
     monkeypatch.chdir(tmp_path)
 
     def talk(_: object) -> Path:
@@ -37,13 +38,13 @@ def chatty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_quiet_shows_only_the_result(chatty: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["board"]) == 0
+    assert cli.main(["calibrate", "board"]) == 0
     assert "a line" in capsys.readouterr().err
-    assert cli.main(["board", "--quiet"]) == 0
+    assert cli.main(["calibrate", "board", "--quiet"]) == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert said.out.startswith("runs/talk/")
-    assert cli.main(["board", "-q", "colour=red"]) == 2
+    assert cli.main(["calibrate", "board", "-q", "colour=red"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
@@ -54,12 +55,12 @@ def test_units_in_the_head_of_a_table_are_shown(capsys: pytest.CaptureFixture[st
 
 
 def test_json_is_one_object_also_when_refused(chatty: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["board", "--json"]) == 0
+    assert cli.main(["calibrate", "board", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["command"] == "board"
+    assert told["command"] == "calibrate board"
     assert told["metrics"] == {"words": 1}
     assert (Path(told["path"]) / next(iter(told["outputs"]))).read_text() == "hello"
-    assert cli.main(["board", "--json", "colour=red"]) == 2
+    assert cli.main(["calibrate", "board", "--json", "colour=red"]) == 2
     refused = json.loads(capsys.readouterr().out)["error"]
     assert "'colour'" in refused["problem"]
     assert "Valid keys" in refused["remedy"]
@@ -122,8 +123,11 @@ def complete(line: str, folder: Path) -> list[str]:
 def test_bash_completes_commands_keys_choices_and_files(tmp_path: Path) -> None:
     (tmp_path / "kitchen.mp4").touch()
     assert complete("robot-wm cal", tmp_path) == ["calibrate"]
-    assert set(complete("robot-wm ", tmp_path)) == {*cli.STAGES, *cli.OTHERS}
+    assert set(complete("robot-wm ", tmp_path)) == {*cli.STAGES, *cli.OTHERS} - {*PARTS}
     assert complete("robot-wm calibrate emb", tmp_path) == ["embodiment="]
+    assert complete("robot-wm calibrate pl", tmp_path) == ["plan"]
+    assert complete("robot-wm calibrate plan mo", tmp_path)[0] == "motion.duration_s="
+    assert complete("robot-wm calibrate plan embodiment=pan", tmp_path) == ["panda"]
     assert "fit.steps=" in complete("robot-wm calibrate embodiment=fetch fit.", tmp_path)
     assert complete("robot-wm calibrate embodiment=pan", tmp_path) == ["panda"]
     assert complete("robot-wm ingest data=kit", tmp_path) == ["kitchen.mp4"]

@@ -24,8 +24,8 @@ _VIDEO_FPS = 20
 
 
 @dataclass(frozen=True)
-class ExciteConfig:
-    """Configuration of `robot-wm excite`.
+class PlanConfig:
+    """Configuration of `robot-wm calibrate plan`.
 
     Attributes:
         embodiment: the body; its `identifiable` names the parameters that the motion is to tell.
@@ -34,12 +34,12 @@ class ExciteConfig:
 
     embodiment: Embodiment
     motion: ExcitationConfig = field(default_factory=ExcitationConfig)
-    name: str = "excite"
+    name: str = "plan"
     out: str = "runs"
     seed: int = 0
 
 
-def excite(config: ExciteConfig) -> Path:
+def plan_motion(config: PlanConfig) -> Path:
     """Plan the motion, write it with its picture and video; returns the run folder.
 
     Raises:
@@ -50,9 +50,9 @@ def excite(config: ExciteConfig) -> Path:
             f"{config.embodiment.name} takes {config.embodiment.interface} commands",
             "A motion is planned for joint_position bodies",
         )
-    with open_run(Path(config.out), "excite", config.name, config, robots.model_inputs(config.embodiment)) as run:
+    with open_run(Path(config.out), "plan", config.name, config, robots.model_inputs(config.embodiment)) as run:
         if run.complete:
-            console.say(f"excite: already done with the same inputs: {run.path}")
+            console.say(f"plan: already done with the same inputs: {run.path}")
             return run.path
         simulation = robots.load(config.embodiment, config.seed)
         limits, home = _limits(simulation)
