@@ -11,7 +11,7 @@ from calibration.delay import command_delay
 from calibration.log_faults import Examined, examine_log, say_faults
 from calibration.parameters import DELAY, Parameter
 from calibration.pushed_object import with_object
-from calibration.signals import Array, Log
+from calibration.signals import Array, Log, refuse
 from calibration.sysid import FitConfig, Identified, identify
 from robot_wm import console
 from robot_wm.contracts.embodiment import Embodiment, Interface
@@ -79,6 +79,7 @@ def identify_body(config: IdentifyConfig, examined: Examined | None = None) -> P
             dataset = dataset_folder(Path(config.data))
             examined = examine_log(dataset, config.embodiment, config.torques, config.object_pose)
             say_faults(examined.faults)
+            refuse(examined.faults)
         log, faults = examined
         if config.most_s:
             log = log.rows(slice(0, max(10, round(config.most_s * config.embodiment.control_rate_hz))))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calibration.signals import Fault, Log, examine, refuse
+from calibration.signals import Fault, Log, examine
 from calibration.transitions import check_sizes
 from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
@@ -35,7 +35,7 @@ def examine_log(
         object_pose: the feature that holds where the body's object is, (7,): x, y, z [m] and w, x, y, z.
 
     Raises:
-        UserError: features that are missing or are not the body's, or a fault that makes every fit meaningless.
+        UserError: features that are missing or are not the body's.
     """
     with robots.load(embodiment) as simulation:
         log = _read(dataset, simulation, torques, object_pose)
@@ -44,7 +44,6 @@ def examine_log(
         if embodiment.environment is None:  # the MJCF's own: a margin that the embodiment adds is no limit of the robot
             limits = simulation.model.actuator_ctrlrange[[simulation.model.actuator(n).id for n in log.actuators]]
     log, faults = examine(log, low_J, high_J, limits, embodiment.interface)
-    refuse(faults)
     return Examined(log, tuple(faults))
 
 

@@ -1,5 +1,6 @@
 """One page about a calibration, in the words of whoever has to decide what to do with the robot next."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from calibration.log_timing import LogTiming
 from calibration.posterior_fit import Certainty
 from calibration.prediction import Prediction
 from calibration.report_body import body_advice, camera_words, more_parameters, overlay, parameters, small, tracking
+from calibration.signals import Fault
 from calibration.summary import Summary
 from calibration.timing import Delay
 from robot_wm.contracts.embodiment import Embodiment
 from robot_wm.page.page import write_page
 from robot_wm.page.plot import COLOURS, DASHES, INK, Figure, Quantity, prediction_error, quantity_of, svg
 
-REPORT = "report.html"
+REPORT, REFUSED = "report.html", "refused.html"
 _POOR, _GOOD = 0.6, 0.3  # error over that of holding still
 
 
@@ -69,6 +71,11 @@ def write_report(
         **_body(folder, summary),
     )
     return REPORT
+
+
+def write_refusal(folder: Path, body: str, faults: Sequence[Fault]) -> Path:
+    """Write `refused.html`, atomically: every fault of a log that is not calibrated from; returns its path."""
+    return write_page(folder / REFUSED, "calibration", REFUSED, body=body, faults=faults)
 
 
 def _body(folder: Path, summary: Summary) -> dict[str, Any]:

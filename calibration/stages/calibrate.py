@@ -1,6 +1,7 @@
 """Calibrate a pretrained world model to one body from a short log of it."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from calibration.log_faults import Examined, examine_log, say_faults
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import fit_posterior
 from calibration.prediction import Prediction, predict_held_out
-from calibration.report import write_report
+from calibration.report import write_refusal, write_report
 from calibration.response_fit import settle
 from calibration.signals import Fault, refuse
 from calibration.summary import SUMMARY, Summary
@@ -165,16 +166,24 @@ def _read(config: CalibrateConfig, data: Path, size: int) -> _Known:
         cache=Path(config.cache),
     )  # fmt: skip
     examined = examine_log(dataset, embodiment)
+    faults = _told(config, examined.faults)
     asis = read(replace(embodiment, delay_s=0.0))
-    blind = blind_faults(asis, embodiment.camera.name)
-    refuse(blind)
-    faults = (*examined.faults, *blind)
-    say_faults(faults)
+    faults += _told(config, blind_faults(asis, embodiment.camera.name), faults)
     if config.timing:
         clocks = log_timing.measure(dataset, command, asis.frames_FYXC)
         embodiment = log_timing.apply(clocks, embodiment)
     transitions = asis if embodiment.delay_s == 0 else read(embodiment)
     return _Known(embodiment, command, names, units, examined, transitions, faults, clocks)
+
+
+def _told(config: CalibrateConfig, found: Sequence[Fault], before: tuple[Fault, ...] = ()) -> tuple[Fault, ...]:
+    """The faults of a log, named on the terminal; where one makes every fit meaningless, on a page, and refused."""
+    say_faults(found)
+    if any(fault.fatal for fault in found):
+        page = write_refusal(Path(config.out) / "calibrate", config.embodiment.name, (*before, *found))
+        console.say(f"calibrate: all that is wrong with the log stands in {page}")
+        refuse(found)
+    return tuple(found)
 
 
 def _geometry(measured: BodyModel, kind: str) -> tuple[Kinematics | None, float]:

@@ -26,6 +26,7 @@ from robot_wm.models.adapter import AdapterConfig
 from robot_wm.models.dynamics import DynamicsConfig
 from robot_wm.models.encoder import EncoderConfig
 from robot_wm.models.world_model import WorldModelConfig
+from tests.html_page import Page
 from tests.small_bodies import planar_arm
 from tests.tiny_pretrained import write_untrained
 
@@ -96,32 +97,59 @@ def config(arm: Embodiment, log: Path, model: Path, folder: Path) -> CalibrateCo
     )  # fmt: skip
 
 
-def test_what_can_be_lived_with_is_named_on_the_terminal_and_in_the_report(
-    arm: Embodiment, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def change(episode: int, of: Columns) -> Columns:
-        command, position, frames = of
-        command = command.copy()
-        command[20:60, 0] = 2.4
-        position = np.column_stack([position[:, 0], np.full(ROWS, 0.3)])
-        return command, position, np.repeat(frames[:1], ROWS, axis=0) if episode == 2 else frames
+def saturate(episode: int, of: Columns) -> Columns:
+    command = of[0].copy()
+    command[20:60, 0] = 2.4
+    return command, of[1], of[2]
 
+
+def jam(episode: int, of: Columns) -> Columns:
+    return of[0], np.column_stack([of[1][:, 0], np.full(ROWS, 0.3)]), of[2]
+
+
+def unplug(episode: int, of: Columns) -> Columns:
+    return of[0], of[1], np.repeat(of[2][:1], ROWS, axis=0) if episode == 2 else of[2]
+
+
+def good(episode: int, of: Columns) -> Columns:
+    return of
+
+
+@pytest.mark.parametrize(
+    ("change", "stalled", "named"),
+    [
+        (good, 0, ()),
+        (good, 6, ("repeated time stamps: 6 of 324 rows", "dropped samples: about 6 samples in 1 gaps")),
+        (saturate, 0, ("saturated commands (shoulder): ",)),
+        (jam, 0, ("a joint that never moves (elbow): its range in the log is 0 although its command spans",)),
+        (
+            unplug,
+            0,
+            ("unplugged camera (above): the pictures of 'above' never change while the robot moves, in 1 of 4",),
+        ),
+    ],
+    ids=("nothing", "stalled", "saturated", "never moves", "unplugged"),
+)
+def test_what_can_be_lived_with_is_named_on_the_terminal_and_in_the_report(
+    arm: Embodiment,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[int, Columns], Columns],
+    stalled: int,
+    named: tuple[str, ...],
+) -> None:
+    """And nothing else is."""
     log = write(tmp_path / "log", arm, change)
-    stall(log, 1, 30, 6)
+    if stalled:
+        stall(log, 1, 30, stalled)
     run = calibrate(config(arm, log, model, tmp_path))
-    said = capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
     told = files.read_json(run / SUMMARY)["faults"]
     page = html.unescape((run / "report.html").read_text(encoding="utf-8"))
-    for words in (
-        "repeated time stamps: 6 of 324 rows",
-        "dropped samples: about 6 samples in 1 gaps",
-        "saturated commands (shoulder)",
-        "a joint that never moves (elbow): its range in the log is 0 although its command spans",
-        "unplugged camera (above): the pictures of 'above' never change while the robot moves, in 1 of 5 episodes",
-    ):
-        assert words in " ".join(said.split()), words
-        assert any(words in line for line in told), words
-        assert words in page, words
+    assert len(told) == len(named) == said.count("log: "), said
+    for words in named:
+        assert words in said and words in page and any(words in line for line in told), words
 
 
 @pytest.mark.parametrize(
@@ -133,12 +161,23 @@ def test_what_can_be_lived_with_is_named_on_the_terminal_and_in_the_report(
     ],
 )
 def test_what_makes_a_fit_meaningless_is_refused(
-    arm: Embodiment, model: Path, tmp_path: Path, fault: str, change: Callable[[int, Columns], Columns]
+    arm: Embodiment,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    fault: str,
+    change: Callable[[int, Columns], Columns],
 ) -> None:
     log = write(tmp_path / "log", arm, change)
+    stall(log, 1, 30, 6)
     with pytest.raises(UserError, match=fault):
         calibrate(config(arm, log, model, tmp_path))
-    assert not list((tmp_path / "runs").glob("calibrate/*/manifest.json"))
+    [page] = (tmp_path / "runs" / "calibrate").iterdir()
+    said, shown = " ".join(capsys.readouterr().err.split()), html.unescape(page.read_text(encoding="utf-8"))
+    for words in (fault, "repeated time stamps: 6 of 324 rows"):
+        assert words in said and words in shown, words
+    assert page.name in said
+    Page(shown).check_offline()
 
 
 def test_swapped_joints_are_seen_behind_rates_too(arm: Embodiment, model: Path, tmp_path: Path) -> None:
