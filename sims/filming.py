@@ -34,6 +34,7 @@ from sims.viewpoints import NAMES
 
 _TASK = "push things about"
 _ATTEMPTS = 20  # scenes drawn until one is sound; about one in fifty is refused
+_TRIES = 5  # of them with the same body, where bodies come again
 _REACHED_M = 0.02  # inverse kinematics must reach the start this closely
 _CLEAR_M, _SOLVE_ITERATIONS = 0.1, 100  # an episode starts above the objects
 _ROAM_SHARE = 0.4  # of scenes with the whole arm in the picture, in which it moves in joint space
@@ -72,6 +73,7 @@ class SceneVideo:
         num_cameras: of every scene, 1 to 3; all see the same motion.
         depth: names of the cameras whose depth is recorded too.
         draw: draws a take; by default in this process.
+        bodies: how many different arms there are; 0: one per episode.
     """
 
     tasks = (_TASK,)
@@ -84,7 +86,9 @@ class SceneVideo:
         num_cameras: int = 1,
         depth: Sequence[str] = (),
         draw: Draw = draw,
+        bodies: int = 0,
     ):
+        self._bodies = bodies
         self._seed, self._size, self._step_s, self._draw = seed, size, step_s, draw
         self._cameras, self._depth = NAMES[:num_cameras], depth
 
@@ -114,7 +118,8 @@ class SceneVideo:
             RuntimeError: none of many draws was sound, which means that the scenes themselves are broken.
         """
         for attempt in range(_ATTEMPTS):
-            scene = sample((self._seed, index, attempt), self._size, len(self._cameras))
+            body = (self._seed, index % self._bodies, attempt // _TRIES) if self._bodies else None
+            scene = sample((self._seed, index, attempt), self._size, len(self._cameras), body_seed=body)
             take = play(scene, np.random.default_rng([self._seed, index, attempt, 1]), frames, self._step_s)
             if take is not None:
                 return film(scene, take, self._depth, self._draw)

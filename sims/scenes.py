@@ -56,6 +56,7 @@ def sample(
     size: int = 64,
     num_cameras: int | None = None,
     interface: Interface = "joint_position",
+    body_seed: tuple[int, ...] | None = None,
 ) -> Scene:
     """Draw a scene; the same for the same arguments, and the same but for cameras and servos for the same seed.
 
@@ -64,13 +65,15 @@ def sample(
         size: height and width of the pictures [px].
         num_cameras: 1 to 3; drawn as well when None.
         interface: what the arm's actuators take: positions, velocities or torques.
+        body_seed: of the arm, its mount and its colours, so that several scenes have one body; None: as all else.
     """
     rng = np.random.default_rng(seed)
+    body_rng = rng if body_seed is None else np.random.default_rng(body_seed)
     spec = _empty_spec()
-    arm = arms.draw(rng)
+    arm = arms.draw(body_rng)
     half = rng.uniform(*_HALF_WORKSPACE_M) * (0.5 + 0.5 * arm.reach_m)
     lift = rng.uniform(0.03, 0.05)
-    shoulder_m, tool, half = _add_arm(spec, arm, half, lift, interface, rng)
+    shoulder_m, tool, half = _add_arm(spec, arm, half, lift, interface, body_rng)
     workspace = np.stack([[-half[0], -half[1], lift], [half[0], half[1], lift + 2 * half[2]]])
     _add_room(spec, rng)
     objects = things.add_objects(spec, workspace, rng)

@@ -48,6 +48,7 @@ class RecordConfig:
     seed: int = 0
     workers: int = 0
     episodes: int = 600
+    bodies: int = 0
     frames_per_episode: int = 16
     size: int = 64
     cameras: int = 1
@@ -109,7 +110,9 @@ class Recorder:
         if config.embodiment is not None:
             self._source = BodyLog(config.embodiment, config.seed, bool(config.depth))
         else:
-            self._source = SceneVideo(config.seed, config.size, config.step_s, config.cameras, config.depth)
+            self._source = SceneVideo(
+                config.seed, config.size, config.step_s, config.cameras, config.depth, bodies=config.bodies
+            )
 
     def shards(self, path: Path) -> LeRobotShards:
         """The dataset that the config asks for."""
@@ -277,5 +280,7 @@ def _check(config: RecordConfig) -> None:
             raise UserError(f"record: depth names {name!r}", f"Cameras that are recorded: {', '.join(known)}")
     if config.shards < 1 or not 0 <= (config.shard or 0) < config.shards:
         raise UserError(f"record: shard is {config.shard}, shards {config.shards}", "Give shard=0 to shards - 1")
-    if config.workers < 0 or config.seed < 0:
-        raise UserError(f"record: workers is {config.workers}, seed {config.seed}", "Neither may be negative")
+    if min(config.workers, config.seed, config.bodies) < 0:
+        raise UserError(
+            f"record: workers is {config.workers}, seed {config.seed}, bodies {config.bodies}", "None may be negative"
+        )

@@ -263,3 +263,10 @@ def grasp(scene):
         mujoco.mj_step(model, data, nstep=steps)
     opening_m = float(data.joint("finger_left").qpos[0] + data.joint("finger_right").qpos[0])
     return float(np.linalg.norm(data.body("object0").xpos - hand.xpos)), opening_m
+
+
+def test_a_body_that_comes_again_is_the_same_arm_in_another_scene():
+    first, again = (scenes.sample((3, episode, 0), 64, 1, body_seed=(3, 0, 0)) for episode in range(2))
+    assert (first.arm.kinds, first.arm.reach_m) == (again.arm.kinds, again.arm.reach_m)
+    assert not np.array_equal(first.camera.position_m, again.camera.position_m)
+    assert scenes.sample((3, 0, 0), 64, 1, body_seed=(3, 1, 0)).arm.reach_m != first.arm.reach_m
