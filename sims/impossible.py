@@ -48,21 +48,23 @@ KINDS: dict[str, Path3] = {
 def pairs(kind: str, num: int, seed: int, size: int, step_s: float, frames: int = 12) -> Iterator[Pair]:
     """`num` pairs of one of KINDS, drawn from their first camera; the same for the same arguments.
 
+    Every kind has scenes of its own, so that pairs of different kinds are independent.
+
     Raises:
         RuntimeError: too few scenes in which the change can be seen.
     """
-    index, found = 0, 0
+    index, found, number = 0, 0, list(KINDS).index(kind)
     while found < num:
         if index >= _TRIES * num:
             raise RuntimeError(f"only {found} of {num} pairs of {kind!r} can be seen")
-        made = _pair(kind, (_FIRST_SEED + seed, index), size, step_s, frames)
+        made = _pair(kind, (_FIRST_SEED + seed, number, index), size, step_s, frames)
         index += 1
         if made is not None:
             found += 1
             yield made
 
 
-def _pair(kind: str, seed: tuple[int, int], size: int, step_s: float, frames: int) -> Pair | None:
+def _pair(kind: str, seed: tuple[int, int, int], size: int, step_s: float, frames: int) -> Pair | None:
     scene = sample(seed, size, 1)
     rng = np.random.default_rng([*seed, 1])
     take = play(scene, rng, frames, step_s)

@@ -25,7 +25,9 @@ def test_a_fault_is_survived_if_its_tests_are_there_and_hold(repository: Path) -
 def test_every_kind_of_impossible_clip_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(trust._PAIRS, "quick", 2)
     rows = [*trust._knows(BenchConfig("trust")), *trust._physics(BenchConfig("trust"))]
-    judged = [row for row in rows if row.metric.startswith("impossible clip surprises more")]
-    assert len(judged) == len(trust.impossible.KINDS) + 1
-    assert judged[-1].n == 2 * len(trust.impossible.KINDS)
-    assert all(row.value is not None and row.low <= row.value <= row.high for row in judged)
+    kinds = len(trust.impossible.KINDS)
+    assert sum(row.metric.startswith("impossible clip") for row in rows) == 2 * kinds + len(trust._TOLD)
+    whole = rows[-len(trust._TOLD) :]
+    assert [row.metric for row in whole] == list(trust._TOLD.values())
+    assert {row.n for row in whole} == {2 * kinds}
+    assert all(row.value is not None and row.low <= row.value <= row.high for row in whole)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from robot_wm.evaluation import physics, reliability
 from robot_wm.models.world_model import WorldModel
@@ -51,11 +52,37 @@ def test_a_pair_differs_from_the_broken_frame_on(kind: str) -> None:
     assert (pair.possible_TYXC[pair.broken :] != pair.impossible_TYXC[pair.broken :]).any()
 
 
-def test_surprise_is_one_number_per_transition() -> None:
+def test_kinds_have_scenes_of_their_own() -> None:
+    gl.choose_backend()
+    first, second = (next(impossible.pairs(kind, 1, 0, 32, 0.2, 6)) for kind in ("vanishes", "floats"))
+    assert not np.array_equal(first.possible_TYXC[0], second.possible_TYXC[0])
+
+
+def _clip(*colours: int) -> NDArray[np.uint8]:
+    """Frames whose left half has a grey of its own each."""
+    frames = np.full((len(colours), 32, 32, 3), 128, np.uint8)
+    frames[:, :, :16] = np.array(colours, np.uint8)[:, None, None, None]
+    return frames
+
+
+def test_what_both_clips_saw_before_hides_nothing() -> None:
+    torch.manual_seed(0)
+    model = WorldModel(MODEL).eval()  # its dynamics begin as copying
+    still, broken = _clip(0, 255, 255, 255, 255), _clip(0, 255, 255, 200, 200)
+    possible, impossible_ = (physics.watch(model, clip) for clip in (still, broken))
+    assert physics.watch(model, broken[2:]).surprise < physics.watch(model, still[:2]).surprise, "the cut is larger"
+    assert possible.surprise < impossible_.surprise
+    assert possible.change < impossible_.change and possible.pixels < impossible_.pixels
+    assert possible.pixels == pytest.approx(255 / 2 / 4)
+
+
+def test_who_copies_explains_nothing_whatever_the_change() -> None:
     torch.manual_seed(0)
     model = WorldModel(MODEL).eval()
-    frames = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
-    found = physics.surprise(model, frames)
-    assert found.shape == physics.pixel_change(frames).shape == (5,)
-    assert (found > 0).all()
+    for clip in (_clip(0, 10, 20), _clip(0, 255, 0), _clip(7, 7, 7)):
+        assert physics.watch(model, clip).unexplained == pytest.approx(1.0)
+    torch.nn.init.normal_(model.dynamics.outputs.weight)
+    assert physics.watch(model, _clip(0, 10, 20)).unexplained != pytest.approx(1.0, abs=0.01)
     assert physics.accuracy([1, 2, 2], [2, 2, 3]).right == 2
+    with pytest.raises(ValueError, match="two frames"):
+        physics.watch(model, _clip(0))
