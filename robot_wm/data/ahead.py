@@ -1,4 +1,4 @@
-"""Batches prepared in a thread before they are asked for, without a trace in what is drawn."""
+"""Batches prepared in threads before they are asked for, without a trace in what is drawn."""
 
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -33,15 +33,15 @@ class Ahead(Generic[Request, Draw, Ready]):
 
     Args:
         draw: what a request takes from a generator; quick.
-        fetch: the batch of a draw; slow, runs in the thread.
-        depth: batches in preparation.
+        fetch: the batch of a draw; slow, runs in a thread.
+        depth: batches in preparation, each in a thread of its own.
     """
 
     def __init__(
         self, draw: Callable[[Request, torch.Generator], Draw], fetch: Callable[[Draw], Ready], depth: int = 2
     ):
         self._draw, self._fetch, self._depth = draw, fetch, depth
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._threads = ThreadPoolExecutor(depth, thread_name_prefix="batches")
         self._guesses: deque[_Guess[Request, Ready]] = deque()
         self._last: Tensor | None = None
         self.hits = 0
@@ -66,7 +66,7 @@ class Ahead(Generic[Request, Draw, Ready]):
         generator = torch.Generator()
         generator.set_state(state)
         draw = self._draw(request, generator)
-        return _Guess(request, state, generator.get_state(), self._thread.submit(self._fetch, draw))
+        return _Guess(request, state, generator.get_state(), self._threads.submit(self._fetch, draw))
 
     def _forget(self) -> None:
         for guess in self._guesses:

@@ -1,4 +1,4 @@
-"""Rows of many memory-mapped arrays gathered into batches: where they lie, or from a copy on the accelerator."""
+"""Windows of many memory-mapped arrays gathered into batches: where they lie, or from a copy on the accelerator."""
 
 import os
 import warnings
@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_PIECE_BYTES = 1 << 21  # gathering less than this at a time is not worth a thread
 _UPLOAD_BYTES = 1 << 28
+_PIECE_BYTES = 1 << 21  # copying less than this at a time is not worth a thread
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _threads = ThreadPoolExecutor(max(1, _CORES - 1), thread_name_prefix="gather")
+_ALONE = 1 << 15  # entries: torch shares out what is larger among threads, which wait for each other
 
 
 class Rows:
@@ -25,45 +27,38 @@ class Rows:
 
     def __init__(self, arrays: Sequence[NDArray[Any]]):
         self._arrays = arrays
-        self._offsets = np.cumsum([0] + [len(array) for array in arrays])
+        self.offsets = np.cumsum([0] + [len(array) for array in arrays])
         self.shape, self.dtype = tuple(arrays[0].shape[1:]), np.dtype(arrays[0].dtype)
         self.row_bytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
         self._buffers = Buffers()
 
     def __len__(self) -> int:
-        return int(self._offsets[-1])
+        return int(self.offsets[-1])
 
-    def begin(self, index_N: NDArray[np.int64], pinned: bool = False) -> tuple[Tensor, Callable[[], None]]:
-        """Memory that no living tensor shares, for the given rows (N, ...), and what fills it if it is called.
+    def take(self, places: "Places", length: int, pinned: bool = False) -> Tensor:
+        """Windows of so many rows, (B, length, ...), in memory that no living tensor shares.
 
-        Many rows are copied by other threads in the meantime. `pinned`: memory that can be sent to a GPU in passing.
+        `pinned`: memory that can be sent to a GPU in passing.
         """
-        shape = (len(index_N), *self.shape)
+        shape = (len(places.first_B), length, *self.shape)
         if pinned:
             tensor = torch.empty(shape, dtype=_torch_dtype(self.dtype), pin_memory=True)
-            out_N = tensor.numpy()
+            out_BT = tensor.numpy()
         else:
-            out_N = self._buffers.lend(shape, self.dtype)
-            tensor = torch.from_numpy(out_N)
-        if not out_N.nbytes:
-            return tensor, lambda: None
-        return tensor, begin(lambda span: self._take(index_N[span], out_N[span]), len(index_N), out_N.nbytes)
-
-    def take(self, index_N: NDArray[np.int64]) -> Tensor:
-        """The given rows, (N, ...)."""
-        tensor, finish = self.begin(index_N)
-        finish()
+            out_BT = self._buffers.lend(shape, self.dtype)
+            tensor = torch.from_numpy(out_BT)
+        if out_BT.nbytes:
+            in_pieces(lambda span: self._copy(places, span, out_BT), len(out_BT), out_BT.nbytes)
         return tensor
 
-    def _take(self, index_N: NDArray[np.int64], out_N: NDArray[Any]) -> None:
-        """Runs of rows from one array are taken at once; `clip` spares numpy a buffer, all rows being in range."""
-        owner_N = np.searchsorted(self._offsets, index_N, side="right") - 1
-        cuts = np.flatnonzero(np.diff(owner_N)) + 1
-        for first, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(index_N)], strict=True):
+    def _copy(self, places: "Places", span: slice, out_BT: NDArray[Any]) -> None:
+        """Some of the windows; `clip` spares numpy a buffer, all rows being in range."""
+        for array, run in places.runs:
+            first, end = max(run.start, span.start), min(run.stop, span.stop)
             if first < end:
-                owner = owner_N[first]
-                rows = index_N[first:end] - self._offsets[owner]
-                np.take(self._arrays[owner], rows, axis=0, out=out_N[first:end], mode="clip")
+                rows = (places.first_B[first:end, None] + np.arange(out_BT.shape[1])).ravel()
+                out = out_BT[first:end].reshape(-1, *self.shape)
+                np.take(self._arrays[array], rows, axis=0, out=out, mode="clip")
 
     def upload(self, device: torch.device) -> "DeviceRows":
         """All rows on the device, copied piece by piece."""
@@ -72,39 +67,35 @@ class Rows:
         step = max(1, _UPLOAD_BYTES // max(1, self.row_bytes))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            for array, offset in zip(self._arrays, self._offsets[:-1], strict=True):
+            for array, offset in zip(self._arrays, self.offsets[:-1], strict=True):
                 for first in range(0, len(array), step):
                     piece = np.ascontiguousarray(array[first : first + step])
                     source = torch.from_numpy(piece).reshape(len(piece), -1).view(torch.uint8).view(words)
                     rows[offset + first : offset + first + len(piece)].copy_(source)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # batches are made in a stream of their own
         return DeviceRows(rows, self.shape, _torch_dtype(self.dtype))
 
 
-def begin(work: Callable[[slice], None], num: int, num_bytes: int) -> Callable[[], None]:
-    """Start the work on `num` items in other threads, in pieces; what is returned ends it, and helps.
+@dataclass(frozen=True)
+class Places:
+    """Where B windows lie that are numbered through many arrays.
 
-    Little work is left to the caller as a whole: waking a thread would take longer.
+    Attributes:
+        first_B: first row of each, within its array.
+        runs: consecutive windows of one array: its number, and which windows.
     """
-    pieces = min(2 * _CORES, num_bytes // _PIECE_BYTES) if _CORES > 1 else 0
-    if pieces < 2:
-        return lambda: work(slice(0, num))
-    bounds = [round(num * piece / pieces) for piece in range(pieces + 1)]
-    started = [(_threads.submit(work, slice(a, b)), slice(a, b)) for a, b in pairwise(bounds)]
 
-    def finish() -> None:
-        for piece, span in reversed(started):
-            if piece.cancel():  # nobody has begun it
-                work(span)
-        for piece, _ in started:
-            if not piece.cancelled():
-                piece.result()
+    first_B: NDArray[np.int64]
+    runs: list[tuple[int, slice]]
 
-    return finish
-
-
-def in_pieces(work: Callable[[slice], None], num: int, num_bytes: int) -> None:
-    """Do the work on all of `num` items, shared with other threads if it is much."""
-    begin(work, num, num_bytes)()
+    @classmethod
+    def find(cls, offsets: NDArray[np.int64], starts_B: NDArray[np.int64]) -> "Places":
+        """Of windows that start on the given rows; `offsets` are the first rows of the arrays, and their end."""
+        owner_B = np.searchsorted(offsets, starts_B, side="right") - 1
+        cuts = [0, *(np.flatnonzero(np.diff(owner_B)) + 1).tolist(), len(starts_B)]
+        runs = [(int(owner_B[a]), slice(a, b)) for a, b in pairwise(cuts) if a < b]
+        return cls(starts_B - offsets[owner_B], runs)
 
 
 class DeviceRows:
@@ -113,9 +104,10 @@ class DeviceRows:
     def __init__(self, words: Tensor, shape: tuple[int, ...], dtype: torch.dtype):
         self._words, self._shape, self._dtype = words, shape, dtype
 
-    def take(self, index_N: Tensor) -> Tensor:
-        """The given rows (N, ...), on the same device."""
-        return self._words.index_select(0, index_N).view(self._dtype).reshape(len(index_N), *self._shape)
+    def take(self, index_BT: Tensor) -> Tensor:
+        """The given rows (B, T, ...), on the same device."""
+        found = self._words.index_select(0, index_BT.reshape(-1)).view(self._dtype)
+        return found.reshape(*index_BT.shape, *self._shape)
 
 
 class Buffers:
@@ -143,18 +135,41 @@ class Buffers:
         return lent.reshape(shape)
 
 
-def divided(values_B: Tensor, by_B: Tensor, buffers: Buffers) -> Tensor:
-    """Each entry divided, in float32. On the CPU in small pieces, which torch does not share out among its threads."""
-    by_B = by_B.reshape(-1, *[1] * (values_B.dim() - 1))
+def in_pieces(work: Callable[[slice], None], num: int, num_bytes: int) -> None:
+    """Do the work on all of `num` items; if it is much, other threads take their share, piece by piece."""
+    pieces = min(2 * _CORES, num_bytes // _PIECE_BYTES) if _CORES > 1 else 0
+    if pieces < 2:
+        work(slice(0, num))
+        return
+    bounds = [round(num * piece / pieces) for piece in range(pieces + 1)]
+    left = deque(slice(a, b) for a, b in pairwise(bounds))
+
+    def share() -> None:
+        while True:
+            try:
+                piece = left.popleft()
+            except IndexError:
+                return  # nothing is left
+            work(piece)
+
+    others = [_threads.submit(share) for _ in range(min(pieces, _CORES) - 1)]
+    share()
+    for other in others:
+        if not other.cancel():  # it has begun
+            other.result()
+
+
+def made_of(make: Callable[[slice], Tensor], values_B: Tensor, buffers: Buffers) -> Tensor:
+    """What is made of some of the values, for all of them, in float32; on the CPU in pieces that are one thread's."""
     if values_B.device.type != "cpu" or not values_B.numel():
-        return values_B.float() / by_B.to(values_B.device)
+        return make(slice(None))
     out_B = torch.from_numpy(buffers.lend(tuple(values_B.shape), np.dtype(np.float32)))
-    size = max(1, (1 << 15) * len(values_B) // max(1, values_B.numel()))
+    size = max(1, _ALONE * len(values_B) // values_B.numel())
 
     def work(clips: slice) -> None:
         for first in range(clips.start, clips.stop, size):
             piece = slice(first, min(first + size, clips.stop))
-            out_B[piece].copy_(values_B[piece]).div_(by_B[piece])
+            out_B[piece].copy_(make(piece))
 
     in_pieces(work, len(values_B), out_B.nbytes * 4)
     return out_B

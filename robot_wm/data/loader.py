@@ -17,7 +17,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
 from robot_wm.data.augment import Looks, Mirror, change
 from robot_wm.data.draws import Draw, Draws, Request
-from robot_wm.data.frames import Buffers, DeviceRows, Rows, divided
+from robot_wm.data.frames import Buffers, DeviceRows, Places, Rows, made_of
 from robot_wm.data.pack import Pack
 from robot_wm.data.scales import Scales as Scales
 from robot_wm.data.scales import measure, positions
@@ -25,6 +25,7 @@ from robot_wm.data.windows import split
 
 Memory = Literal["auto", "device", "host"]
 Source = Pack | Sequence[Pack]  # of one dataset: its only pack, or one pack per camera
+_SHORT = (0, 1, 0)  # rows fewer of frames, flow and the rest than a window has frames
 _SHARE_OF_FREE = 0.6  # of an accelerator's free memory that data may take; the rest is the model's
 
 
@@ -88,12 +89,11 @@ class ClipSet:
         self.scales, self.motion = measure(self.packs, measured_on)
         self._views = views
         self._flow_px_P = torch.tensor([self.motion[p.embodiment].flow_px for p in self.packs])
-        self._from_shoulder_P = torch.tensor([ARM in p.columns for p in self.packs])
         self._hold(memory)
         self._start_afresh()
 
     def _hold(self, memory: Memory) -> None:
-        """Frames, flow, and what else belongs to a frame: four moments and all positions, standardised."""
+        """Frames, flow, and what else belongs to a frame, standardised: moments, the hand's step, and all positions."""
         held = ([p.frames_FYXC for p in self.packs], [p.flow_F for p in self.packs], [*map(self._rest, self.packs)])
         self._rows, self._buffers = [Rows(arrays) for arrays in held], Buffers()
         self._on_device: list[DeviceRows] | None = None
@@ -104,9 +104,13 @@ class ClipSet:
         mean, deviation = np.asarray(self.scales.position_mean_m), np.asarray(self.scales.position_m)
         thing = NEAREST if NEAREST in pack.columns else OBJECT
         found = np.column_stack([positions(pack, key) for key in (HAND, thing, ARM)])
-        places = ((found.reshape(len(found), -1, 3) - mean) / deviation).reshape(found.shape)
+        places_FP3 = ((found.reshape(len(found), -1, 3) - mean) / deviation).astype(np.float32)
+        step_F3 = np.full((len(found), 3), np.nan, np.float32)
+        step_F3[:-1] = np.diff(places_FP3[:, 0], axis=0) * np.float32(self.scales.displacement_gain)
+        if ARM in pack.columns:  # depth counts from a shoulder that the picture does not show
+            places_FP3[np.isnan(places_FP3[:, 2, 0]), :, 2] = np.nan
         moments = pack.moments_F / np.asarray(self.motion[pack.embodiment].moments)
-        return np.column_stack([moments, places]).astype(np.float32)
+        return np.column_stack([moments, step_F3, places_FP3.reshape(found.shape)]).astype(np.float32)
 
     def _start_afresh(self) -> None:
         self.waited_s = 0.0
@@ -168,80 +172,72 @@ class ClipSet:
 
     def _serve(self, request: Request, generator: torch.Generator) -> list[Batch]:
         started_s = time.monotonic()
-        if self._on_device is not None:
-            ready = self._gather(self._draws.draw(request, generator), self._on_device)
-        else:
-            ready = self._ahead.next(request, generator)
-        if ready.sent is not None:
-            torch.cuda.current_stream(self.device).wait_event(ready.sent)
-            for tensor in (t for part in ready.parts for t in part):
-                tensor.record_stream(torch.cuda.current_stream(self.device))
-        draw = ready.draw
-        batches = [self._finish(*parts) for parts in zip(draw.starts, draw.looks, ready.parts, strict=True)]
+        if self.device.type == "cuda":
+            batches = self._ahead.next(request, generator).received(self.device)
+        else:  # the processor has enough to do, and another batch in memory would push this one out of its cache
+            batches = self._batches(self._draws.draw(request, generator))
         self.waited_s += time.monotonic() - started_s
         return batches
 
-    def _indices(self, starts_B: Tensor) -> list[NDArray[np.int64]]:
-        """Rows of frames (B, T), flow (B, T - 1) and the rest (B, T)."""
-        index = starts_B.numpy()[:, None] + np.arange(self.length)
-        return [index, index[:, :-1], index]
-
-    def _gather(self, draw: Draw, held: Sequence[DeviceRows]) -> "_Ready":
-        parts = []
-        for indices in map(self._indices, draw.starts):
-            taken = [
-                rows.take(torch.from_numpy(i.ravel()).to(self.device)) for rows, i in zip(held, indices, strict=True)
-            ]
-            parts.append(_shaped(taken, indices))
-        return _Ready(draw, parts, None)
-
     def _prepare(self, draw: Draw) -> "_Ready":
-        """A draw's data copied together, and on their way to the GPU, beside what others compute; runs in a thread."""
-        pinned, parts = self.device.type == "cuda", []
-        for indices in map(self._indices, draw.starts):
-            begun = [rows.begin(i.ravel(), pinned) for rows, i in zip(self._rows, indices, strict=True)]
-            for _, finish in reversed(begun):  # frames last: other threads copy them meanwhile
-                finish()
-            parts.append(_shaped([tensor for tensor, _ in begun], indices))
-        if not pinned:
-            return _Ready(draw, parts, None)
+        """Beside what others compute: in a thread, and on the GPU in a stream of its own."""
         stream = _stream(self.device)
         with torch.cuda.stream(stream):
-            sent = [[tensor.to(self.device, non_blocking=True) for tensor in part] for part in parts]
-            return _Ready(draw, sent, stream.record_event())
+            return _Ready(self._batches(draw), stream.record_event())
 
-    def _finish(self, starts_B: Tensor, looks: Looks | None, part: list[Tensor]) -> Batch:
-        """Standardised and changed as drawn, on the device."""
-        frames, flow, rest = part
-        moments, places = rest[:, :-1, :4], rest[..., 4:].unflatten(-1, (2 + ARM_POINTS, 3))
+    def _batches(self, draw: Draw) -> list[Batch]:
+        return [self._batch(*each) for each in zip(draw.starts, draw.looks, strict=True)]
+
+    def _batch(self, starts_B: Tensor, looks: Looks | None) -> Batch:
+        """Gathered, standardised and changed as drawn, on the device."""
         pack_B = self._draws.pack(starts_B)
-        by_B = self._flow_px_P[pack_B] if flow.numel() else None
-        flow = flow.float() if by_B is None else divided(flow, by_B, self._buffers)
-        if looks is not None:
+        frames, flow, rest = self._gather(starts_B)
+        mirror = None if looks is None else Mirror(looks.mirrored_B.to(self.device))
+        by_B = self._flow_px_P[pack_B].to(self.device).reshape(-1, 1, 1, 1, 1)
+
+        def standardised(clips: slice) -> Tensor:
+            part = flow[clips].float() / by_B[clips]
+            if mirror is None:
+                return part
+            turned = Mirror(mirror.mirrored_B[clips])
+            return turned.vectors(turned.image(part))
+
+        flow = made_of(standardised, flow, self._buffers)
+        moments, step, places = rest[:, :-1, :4], rest[:, :-1, 4:7], rest[..., 7:].unflatten(-1, (2 + ARM_POINTS, 3))
+        if looks is not None and mirror is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]
-            mirror = Mirror(looks.mirrored_B.to(self.device))
-            frames, flow = change(frames, looks), mirror.vectors(mirror.image(flow))
-            moments, places = mirror.moments(moments), mirror.places(places, centre)
-        displacement = places[..., 0, :].diff(dim=1) * self.scales.displacement_gain
-        hidden_BT = self._from_shoulder_P[pack_B].to(places.device)[:, None] & places[..., 2, 0].isnan()
-        depth = torch.arange(3, device=places.device) == 2
-        places = places.masked_fill(hidden_BT[..., None, None] & depth, float("nan"))
+            frames, moments = change(frames, looks), mirror.moments(moments)
+            step, places = mirror.places(step, 0.0), mirror.places(places, centre)
         hand, thing, arm = places[..., 0, :], places[..., 1, :], places[..., 2:, :]
-        return Batch(frames, flow.flatten(2), moments, hand, thing, arm, displacement)
+        return Batch(frames, flow.flatten(2), moments, hand, thing, arm, step)
+
+    def _gather(self, starts_B: Tensor) -> list[Tensor]:
+        """Frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2) and the rest (B, T, ...) as they are stored."""
+        if self._on_device is not None:
+            index_BT = (starts_B[:, None] + torch.arange(self.length)).to(self.device)
+            return [
+                rows.take(index_BT[:, : self.length - short])
+                for rows, short in zip(self._on_device, _SHORT, strict=True)
+            ]
+        places, pinned = Places.find(self._rows[0].offsets, starts_B.numpy()), self.device.type == "cuda"
+        found = [rows.take(places, self.length - short, pinned) for rows, short in zip(self._rows, _SHORT, strict=True)]
+        return [tensor.to(self.device, non_blocking=True) for tensor in found] if pinned else found
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """What was drawn, and for each of its one or two batches frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2)
-    and the rest (B, T, 10 + 3 · points of the arm), as they are stored; `sent` tells when a GPU has them."""
+    """One or two batches, and when the GPU has finished them."""
 
-    draw: Draw
-    parts: list[list[Tensor]]
-    sent: torch.cuda.Event | None
+    batches: list[Batch]
+    made: torch.cuda.Event
 
-
-def _shaped(tensors: list[Tensor], indices: list[NDArray[np.int64]]) -> list[Tensor]:
-    return [tensor.view(*index.shape, *tensor.shape[1:]) for tensor, index in zip(tensors, indices, strict=True)]
+    def received(self, device: torch.device) -> list[Batch]:
+        """The batches, for work that the current stream is given from now on."""
+        stream = torch.cuda.current_stream(device)
+        stream.wait_event(self.made)
+        for tensor in (t for batch in self.batches for t in vars(batch).values()):
+            tensor.record_stream(stream)
+        return self.batches
 
 
 def split_clips(

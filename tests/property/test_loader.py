@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from robot_wm.contracts.dataset import ACTION, HAND
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
 from robot_wm.data.augment import Looks, Mirror, change
-from robot_wm.data.frames import Rows
+from robot_wm.data.frames import Places, Rows
 from robot_wm.data.loader import Batch, ClipSet, split_clips
 from robot_wm.data.pack import Pack
 
@@ -104,26 +105,40 @@ def test_the_set_is_not_copied() -> None:
 
 def test_a_batch_in_use_is_never_overwritten_and_its_memory_comes_back() -> None:
     array = np.random.default_rng(0).integers(0, 256, (50, 1000), dtype=np.uint8)
-    rows, index = Rows([array[:20], array[20:]]), np.array([3, 3, 19, 20, 49, 0])
-    held = [rows.take(index) for _ in range(6)]
+    rows = Rows([array[:20], array[20:]])
+    places = Places.find(rows.offsets, np.array([3, 3, 18, 20, 48, 0]))
+    held = [rows.take(places, 2) for _ in range(6)]
     views = [t[1:3] for t in held]
-    places = {t.data_ptr() for t in held}
-    assert len(places) == 6
+    memory = {t.data_ptr() for t in held}
+    assert len(memory) == 6
     del held
-    later = rows.take(np.zeros(6, np.int64))
-    assert later.data_ptr() not in places
-    assert all(np.array_equal(v.numpy(), array[[3, 19]]) for v in views)
+    later = rows.take(Places.find(rows.offsets, np.zeros(6, np.int64)), 2)
+    assert later.data_ptr() not in memory
+    assert all(np.array_equal(v.numpy(), array[[[3, 4], [18, 19]]]) for v in views)
     place = later.data_ptr()
     del later
-    assert rows.take(index).data_ptr() == place
+    assert rows.take(places, 2).data_ptr() == place
 
 
 def test_large_batches_are_gathered_in_several_threads_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robot_wm.data.frames._PIECE_BYTES", 64)
     monkeypatch.setattr("robot_wm.data.frames._CORES", 5)
     array = np.arange(300, dtype=np.int64).reshape(100, 3)
-    index = np.random.default_rng(0).integers(0, 100, 77)
-    assert np.array_equal(Rows([array[:31], array[31:32], array[32:]]).take(index).numpy(), array[index])
+    rows, starts = Rows([array[:31], array[31:33], array[33:]]), np.array([0, 29, 31, *range(33, 99, 3)])
+    expected = array[starts[:, None] + np.arange(2)]
+    assert np.array_equal(rows.take(Places.find(rows.offsets, starts), 2).numpy(), expected)
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(1, 3), st.integers(0, 2**31))
+@settings(max_examples=40)
+def test_windows_are_rows_in_a_row_of_one_array(lengths: list[int], length: int, seed: int) -> None:
+    offsets = np.cumsum([0, *lengths])
+    array = np.arange(3 * offsets[-1]).reshape(-1, 3)
+    rows = Rows(np.split(array, offsets[1:-1]))
+    inside = [first for a, b in pairwise(offsets) for first in range(a, b - length + 1)]
+    starts = np.random.default_rng(seed).choice(inside or [0], 9 if inside else 0)
+    found = rows.take(Places.find(rows.offsets, starts), length).numpy()
+    assert np.array_equal(found, array[starts[:, None] + np.arange(length)])
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=2, max_size=4), st.integers(0, 2**31))
