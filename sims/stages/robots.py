@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_wm import console
 from robot_wm.contracts.embodiment import Embodiment
@@ -14,7 +15,6 @@ from robot_wm.contracts.files import write_atomic
 from sims import catalog, contacts, drafting, menagerie, pictures, robots, scenes, soundness
 
 _ARMS, _COLUMNS, _BODY_COLUMNS = 24, 6, 4
-_SHEETS = ("bodies", "arms")
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,21 @@ class RobotsConfig:
     folders: tuple[str, ...] = ()
 
 
-def show(config: RobotsConfig) -> Path | None:
-    """Print a table of all robots, or one in detail, or draw a sheet; returns the picture, if one was drawn.
+def show(config: RobotsConfig) -> Path:
+    """Print a table of all robots, or one in detail, or draw a sheet of arms; returns the picture.
 
     Raises:
-        UserError: an unknown robot or sheet, a package or download that is missing, or a faulty model.
+        UserError: an unknown robot or sheet, a package or download that is missing, a faulty model, or no GL backend.
     """
     if config.size < 1:
         raise UserError(f"robots: size is {config.size}", "It must be positive")
     folders = [Path(folder) for folder in config.folders]
+    if config.sheet not in (None, "arms"):
+        raise UserError(f"robots: sheet is {config.sheet!r}", "There is one of arms: sheet=arms")
     if config.sheet:
-        return _sheet(config, folders)
+        return _arms(config)
     if not config.robot:
-        _table(folders)
-        return None
+        return _all(config, folders)
     if config.download:
         kind, _, rest = config.robot.partition("/")
         if kind != catalog.MENAGERIE or not rest:
@@ -52,8 +53,12 @@ def show(config: RobotsConfig) -> Path | None:
     return _detail(config, catalog.find(config.robot, folders))
 
 
-def _table(folders: Sequence[Path]) -> None:
-    rows = []
+def _all(config: RobotsConfig, folders: Sequence[Path]) -> Path:
+    """Table and pictures of the named bodies; where nothing renders, the table comes before the error."""
+    rows: list[list[str]] = []
+    captions: list[str] = []
+    images: list[NDArray[np.uint8]] = []
+    undrawn: UserError | None = None
     for name, path in catalog.named(folders).items():
         body = catalog.read(path)
         missing = catalog.missing(body)
@@ -65,6 +70,11 @@ def _table(folders: Sequence[Path]) -> None:
             within = f"{min(command.low):.3g} to {max(command.high):.3g} {command.unit}"
             commands = f"{command.dim} × {command.interface.replace('end_effector', 'hand')}"
             rows.append([name, str(_movable(simulation.model)), commands, within, _source(body)])
+            captions.append(f"{name}: {command.dim} commands")
+            try:
+                images.append(simulation.frame(config.size, config.size))
+            except UserError as error:
+                undrawn = error
     console.table("Robots", ["name", "joints", "commands", "within", "from"], rows)
     others = menagerie.names()
     console.say(
@@ -72,8 +82,11 @@ def _table(folders: Sequence[Path]) -> None:
         if others
         else "menagerie/NAME: robots of MuJoCo Menagerie, after pip install mujoco-menagerie"
     )
-    console.say("robot-wm robots NAME shows one with its picture, robot-wm robots sheet=bodies the pictures of all.")
+    console.say("robot-wm robots NAME shows every joint and limit of one, and its picture.")
     console.say("procedural/SEED: an arm that is drawn at random. Or a path to your own MJCF, URDF or yaml.")
+    if undrawn is not None:
+        raise undrawn
+    return _saved(config, "bodies", images, captions, _BODY_COLUMNS)
 
 
 def _detail(config: RobotsConfig, embodiment: Embodiment) -> Path:
@@ -132,26 +145,18 @@ def _source(embodiment: Embodiment) -> str:
     return embodiment.environment or embodiment.mjcf.package or embodiment.mjcf.path
 
 
-def _sheet(config: RobotsConfig, folders: Sequence[Path]) -> Path:
-    if config.sheet not in _SHEETS:
-        raise UserError(f"robots: sheet is {config.sheet!r}", f"Choose one of: {', '.join(_SHEETS)}")
+def _arms(config: RobotsConfig) -> Path:
     images, captions = [], []
-    if config.sheet == "arms":
-        for seed in console.track(range(_ARMS), "arms"):
-            scene = scenes.sample(seed)
-            images.append(pictures.overview(scene, config.size))
-            sound = "" if not soundness.check(scene, seconds=2.0) else " (faulty)"
-            hangs = ", hanging" if scene.arm.hangs else ""
-            captions.append(f"{seed}: {len(scene.arm.kinds)} joints, {scene.arm.tool.kind}{hangs}{sound}")
-    else:
-        for name, path in console.track(list(catalog.named(folders).items()), "bodies"):
-            body = catalog.read(path)
-            if catalog.missing(body):
-                console.say(f"{name} is left out: {catalog.missing(body)}")
-                continue
-            with robots.load(body) as simulation:
-                images.append(simulation.frame(config.size, config.size))
-                captions.append(f"{name}: {simulation.command.dim} commands")
-    path = Path(config.out) / f"{config.sheet}.png"
-    pictures.save(pictures.sheet(images, captions, _COLUMNS if config.sheet == "arms" else _BODY_COLUMNS), path)
+    for seed in console.track(range(_ARMS), "arms"):
+        scene = scenes.sample(seed)
+        images.append(pictures.overview(scene, config.size))
+        sound = "" if not soundness.check(scene, seconds=2.0) else " (faulty)"
+        hangs = ", hanging" if scene.arm.hangs else ""
+        captions.append(f"{seed}: {len(scene.arm.kinds)} joints, {scene.arm.tool.kind}{hangs}{sound}")
+    return _saved(config, "arms", images, captions, _COLUMNS)
+
+
+def _saved(config: RobotsConfig, name: str, images: list[NDArray[np.uint8]], captions: list[str], columns: int) -> Path:
+    path = Path(config.out) / f"{name}.png"
+    pictures.save(pictures.sheet(images, captions, columns), path)
     return path

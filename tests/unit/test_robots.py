@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import mujoco
 import numpy as np
 import pytest
@@ -317,6 +318,16 @@ def test_command_shows_a_users_robot_and_writes_its_picture_and_yaml(tmp_path, m
     assert "my_arm" in capsys.readouterr().err
     assert cli.main(["robots", "sheet=faces"]) == 2
     assert cli.main(["robots", "fetch", "download=true"]) == 2
+
+
+def test_list_has_joints_limits_and_a_picture_of_each_body(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["robots", "size=40"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.strip() == "robots/bodies.png"
+    assert all(name in shown.err for name in ("fetch", "humanoid", "panda", "shadow_hand", "-1.57 to 1.57"))
+    sheet = cv2.imread("robots/bodies.png")
+    assert sheet.shape[1] >= 4 * 40 and sheet.std() > 20
 
 
 def test_sheet_shows_many_arms_on_one_page(tmp_path, monkeypatch):
