@@ -193,9 +193,4 @@ def _check(
         names = log.feature(key).names
         if names and set(names) <= set(wanted) and names != wanted:
             raise UserError(f"{dataset}: {key} is ordered {', '.join(names)}", f"Wanted: {', '.join(wanted)}")
-    if abs(log.info.fps - command.control_rate_hz) > 0.01 * command.control_rate_hz:
-        raise UserError(
-            f"{dataset} was recorded at {log.info.fps:g} Hz, {embodiment.name} is controlled at "
-            f"{command.control_rate_hz:g} Hz",
-            "Record at the control rate, or change control_rate_hz",
-        )
+    log.check_rate(command.control_rate_hz, embodiment.name)

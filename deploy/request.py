@@ -70,7 +70,9 @@ def parse(words: Sequence[str]) -> Request:
         elif option in OPTIONS:
             setattr(request, option.removeprefix("--"), True)
         elif word.startswith("-"):
-            raise UserError(f"unknown option {word!r}", f"Options: {', '.join(OPTIONS)}")
+            key, _, value = word.lstrip("-").replace("-", "_").partition("=")
+            keys = f"; a key has no dashes before it: {key}={value or 'true'}"
+            raise UserError(f"unknown option {word!r}", f"Options: {', '.join(OPTIONS)}{keys if len(key) > 1 else ''}")
         elif "=" in word:
             request.overrides.append(word)
         else:

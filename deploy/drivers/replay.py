@@ -32,17 +32,12 @@ class Replay:
         """
         if not 0 <= episode < dataset.num_episodes:
             raise UserError(f"episode {episode} does not exist", f"{dataset.path} has {dataset.num_episodes}")
+        dataset.check_rate(spec.command.control_rate_hz, spec.embodiment)
         columns = dataset.columns(episode)
         self._state_LP = _column(dataset, columns, STATE, len(spec.proprio)).astype(np.float32)
         self._action_LU = _column(dataset, columns, ACTION, spec.command.dim).astype(np.float64)
         self._frames_LYXC = dataset.frames(episode, spec.camera, (spec.height, spec.width))
         self._period_s = 1 / dataset.info.fps
-        if abs(dataset.info.fps - spec.command.control_rate_hz) > 0.01 * spec.command.control_rate_hz:
-            raise UserError(
-                f"{dataset.path} has {dataset.info.fps:g} rows per second, the controller runs at"
-                f" {spec.command.control_rate_hz:g} Hz",
-                "Give a log at the control rate",
-            )
         self.length = len(self._action_LU)
         self.goal_frame: NDArray[np.uint8] = self._frames_LYXC[-1]
         self.first_command_U: NDArray[np.float64] = self._action_LU[0]

@@ -58,11 +58,12 @@ class Flight:
         reference_U: NDArray[np.float64] | None,
         in_worker: bool,
         delay_s: float | None,
+        park_U: NDArray[np.float64] | None,
     ):
         self.robot, self.safety = robot, safety
         controller.reset(reference_U)
         _check_start(controller, safety)
-        safety.reset(controller.reference_U)
+        safety.reset(controller.reference_U, park_U)
         delay_s = controller.spec.delay_s if delay_s is None else delay_s
         self.timeline = Timeline(controller.spec, safety.limits.in_force_U, delay_s)
         self.planner = Worker(controller) if in_worker else Inline(controller)

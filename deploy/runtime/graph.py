@@ -56,7 +56,7 @@ def plan_signature(spec: ControllerSpec) -> tuple[Signature, Signature]:
         "uncertainty": _float(1),
         "next_warm": _float(1, H, U),
     }
-    if spec.schema > 2:
+    if spec.tells_imagined:
         outputs["imagined"] = _float(1, H, D)
     return inputs, outputs
 

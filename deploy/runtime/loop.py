@@ -65,6 +65,7 @@ def run_loop(
     in_worker: bool = False,
     delay_s: float | None = None,
     at_end: End = "leave",
+    park_U: NDArray[np.float64] | None = None,
 ) -> LoopResult:
     """Control `robot` for `num_ticks` control periods.
 
@@ -88,12 +89,13 @@ def run_loop(
             allows; None: as the bundle says.
         at_end: after the last tick leave the last command in force, brake to rest under the same guards (slow_stop),
             or go back slowly to where the flight began (park).
+        park_U: where parking goes instead, for a flight that goes on from one before.
 
     Raises:
         UserError: the robot's frames or proprio are not what the bundle takes, it stands outside its limits, the
             delay is longer than the controller looks ahead, or the log cannot be written.
     """
-    flight = Flight(controller, robot, safety, reference_U, in_worker, delay_s)
+    flight = Flight(controller, robot, safety, reference_U, in_worker, delay_s, park_U)
     clock = TickClock(robot.now, safety.period_s)
     latencies_s: list[float] = []
     with Interrupt() as interrupt, contextlib.closing(flight.planner):

@@ -23,8 +23,9 @@ from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 
-_FORMAT = "robot-wm flight log 2"
-_BEFORE = "robot-wm flight log 1"  # rows without _SIGNS
+_FORMAT = "robot-wm flight log 3"
+_BEFORE = {"robot-wm flight log 1": 1, "robot-wm flight log 2": 2}  # rows without _SIGNS; without `imagined`
+_SIZES = ("height", "width", "proprio", "command", "horizon", "latent")  # the last two from format 3 on
 _SIGNS = ("surprise", "miss", "imagination_error")
 _PATTERN = "episode_[0-9]*.flight"
 _GOAL = ".goal.npy"  # beside an episode's file
@@ -42,6 +43,8 @@ class FlightEpisode:
             (NaN between plans), `held` (index into INTERVENTIONS, -1 for none). Since format 2 also what the guards
             and the plan knew (NaN where they did not): `surprise` of the image and `miss` of the last model step,
             both 1 at the calibration log's extremes, and `imagination_error`, what the plan before expected of it.
+            Since format 3, where the bundle tells, `imagined` (H, D): the latents that a plan expects after each of
+            its model steps, in half precision (NaN between plans).
         outcome: what `end` was given; None if the episode was cut short.
     """
 
@@ -56,7 +59,10 @@ class FlightLog:
     def __init__(self, folder: Path, spec: ControllerSpec):
         """`folder` is made with the first episode; episodes already in it are kept."""
         self._folder = folder
-        self._row = np.zeros((), _row_type(_FORMAT, spec.height, spec.width, len(spec.proprio), spec.command.dim))
+        imagined = (spec.horizon, spec.latent_dim) if spec.tells_imagined else (0, 0)
+        sizes = (spec.height, spec.width, len(spec.proprio), spec.command.dim, *imagined)
+        self._header = {"format": _FORMAT, **dict(zip(_SIZES, sizes, strict=True))}
+        self._row = np.zeros((), _row_type(3, *sizes))
         self._file: int | None = None
         self._path: Path | None = None
 
@@ -64,13 +70,10 @@ class FlightLog:
         """Start the next episode; returns its file."""
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
-        row = self._row.dtype
-        header = {"format": _FORMAT, "height": row["frame"].shape[0], "width": row["frame"].shape[1]}
-        header |= {"proprio": row["state"].shape[0], "command": row["action"].shape[0]}
         taken = [int(path.stem.partition("_")[2]) for path in self._folder.glob(_PATTERN)]
         self._path = self._folder / f"episode_{max(taken, default=-1) + 1:06d}.flight"
         self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
-        self._write(json.dumps(header).encode() + b"\n")
+        self._write(json.dumps(self._header).encode() + b"\n")
         return self._path
 
     def append(
@@ -99,6 +102,7 @@ class FlightLog:
         row["latency_s"] = latency_s
         row["imagination_error"] = plan.imagination_error if plan else np.nan
         row["surprise"], row["miss"] = surprise, miss
+        row["imagined"] = plan.imagined_HD if plan and plan.imagined_HD is not None else np.nan
         row["held"] = INTERVENTIONS.index(held) if held else -1
         row[_CRC] = zlib.crc32(row.tobytes()[: -row.dtype[_CRC].itemsize])
         self._write(row.tobytes())
@@ -178,18 +182,22 @@ def _has_header(path: Path) -> bool:
 def _read_header(path: Path, line: bytes) -> np.dtype[Any]:
     try:
         header = limits.parse_json(line)
-        if header["format"] not in (_BEFORE, _FORMAT):
+        number = _BEFORE.get(header["format"], 3)
+        if number == 3 and header["format"] != _FORMAT:
             raise ValueError(header["format"])
-        sizes = [int(header[key]) for key in ("height", "width", "proprio", "command")]
-        height, width, proprio, command = sizes
-        if min(sizes) < 0 or 3 * height * width + 8 * (proprio + command) > limits.ROW_BYTES:
+        sizes = [int(header[key]) for key in _SIZES[: 4 if number < 3 else None]]
+        row_type = _row_type(number, *sizes) if min(sizes) >= 0 else None
+        if row_type is None or row_type.itemsize > limits.ROW_BYTES:
             raise ValueError(sizes)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path} is not a flight log ({error})", f"Give a file that starts with {_FORMAT!r}") from error
-    return _row_type(header["format"], *sizes)
+    return row_type
 
 
-def _row_type(form: str, height: int, width: int, proprio: int, command: int) -> np.dtype[Any]:
+def _row_type(
+    number: int, height: int, width: int, proprio: int, command: int, horizon: int = 0, latent: int = 0
+) -> np.dtype[Any]:
+    """A row of format `number`."""
     return np.dtype(
         [
             ("time_s", "<f8"),
@@ -201,7 +209,8 @@ def _row_type(form: str, height: int, width: int, proprio: int, command: int) ->
             ("uncertainty", "<f4"),
             ("latency_s", "<f8"),
             ("held", "i1"),
-            *((name, "<f4") for name in _SIGNS if form != _BEFORE),
+            *((name, "<f4") for name in _SIGNS if number > 1),
+            *([("imagined", "<f2", (horizon, latent))] if number > 2 else []),
             (_CRC, "<u4"),
         ]
     )

@@ -78,14 +78,18 @@ class Safety:
         self._bounded = [_index(spec.proprio, name) for name in spec.safety.bounds]
         self._bounds = np.asarray(list(spec.safety.bounds.values()), dtype=float).reshape(-1, 2).T
         self._clearance = _clearance(spec)
-        self._start_U = self.limits.in_force_U
         self.counts: Counter[str] = Counter()
         self.reset()
 
-    def reset(self, in_force_U: NDArray[np.float64] | None = None) -> None:
-        """Start a new episode with all counts at zero, at rest with `in_force_U` (None: what was sent last)."""
+    def reset(self, in_force_U: NDArray[np.float64] | None = None, park_U: NDArray[np.float64] | None = None) -> None:
+        """Start a new flight with all counts at zero.
+
+        Args:
+            in_force_U: the command in force, at rest; None: what was sent last.
+            park_U: where `park` goes; None: back to `in_force_U`.
+        """
         self.limits.reset(self.limits.in_force_U if in_force_U is None else in_force_U)
-        self._start_U = self.limits.in_force_U
+        self._park_U = self.limits.in_force_U if park_U is None else np.asarray(park_U, dtype=float)
         self.counts = Counter()
         self.surprise = self.miss = float("nan")
         self._planned_frame_s = -np.inf
@@ -181,8 +185,8 @@ class Safety:
         return self.limits.brake()
 
     def park(self) -> NDArray[np.float64]:
-        """The next command of the slow way back to where the episode began; a brake for all but positions."""
-        return self.limits.toward(self._start_U) if self.limits.is_position else self.limits.brake()
+        """The next command of the slow way back to where the flight began; a brake for all but positions."""
+        return self.limits.toward(self._park_U) if self.limits.is_position else self.limits.brake()
 
     def sent(self, command_U: NDArray[np.float64]) -> None:
         """What was really sent in this tick."""

@@ -163,13 +163,14 @@ def read_recorded(log: Path, controllable: Controllable, rows: int, seed: int) -
     """Frames, proprio and commands in force from a log of the body, one model step apart, from several episodes.
 
     Raises:
-        UserError: the log is gone, lacks a feature, or is shorter than one model step.
+        UserError: the log is gone, lacks a feature, has another rate, or is shorter than one model step.
     """
     if not log.exists():
         raise UserError(f"the log {log} that calibration used is gone", "Give data=PATH of a log of the same body")
     dataset = LeRobotDataset(dataset_folder(log))
     for key in (STATE, ACTION):
         dataset.feature(key)
+    dataset.check_rate(controllable.command.control_rate_hz, controllable.embodiment.name)
     camera, skip = controllable.embodiment.camera, controllable.command.frame_skip
     frames: list[NDArray[np.uint8]] = []
     proprio: list[NDArray[np.float32]] = []

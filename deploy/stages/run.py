@@ -18,6 +18,7 @@ from deploy.runtime.controller import Controller
 from deploy.runtime.loop import LoopResult, latency_percentiles_ms, run_loop
 from deploy.runtime.recorder import FlightEpisode, FlightLog, keep_goal, read_episodes
 from deploy.runtime.safety import PLANNER_STALL, Safety
+from deploy.view.follow import page_beside
 from robot_wm import console
 from robot_wm.contracts.bundle import Bundle, read_bundle
 from robot_wm.contracts.embodiment import Embodiment
@@ -57,6 +58,7 @@ class RunConfig:
         severity: of the twin's hidden faults, 0 to 1.
         preset: which faults the severity turns up.
         threads: of ONNX Runtime; 0 is one per core.
+        view: keep a page of the flight under way for a browser, `view.html` in the run folder.
     """
 
     bundle: str
@@ -72,6 +74,7 @@ class RunConfig:
     severity: float = 0.0
     preset: str = "all"
     threads: int = 0
+    view: bool = False
     name: str = "run"
     out: str = "runs"
     seed: int = 0
@@ -97,7 +100,8 @@ def run(config: RunConfig) -> Path:
             return opened.path
         folder = opened.path / "flight"
         try:
-            _fly(config, bundle, opened, folder)
+            with page_beside(opened.path) if config.view else contextlib.nullcontext():
+                _fly(config, bundle, opened, folder)
         except BaseException as error:
             with contextlib.suppress(UserError):  # nothing was flown yet
                 dataset = _save(opened, config, bundle, read_episodes(folder))
@@ -143,6 +147,7 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
         config.severity, config.preset, config.seed,
     )  # fmt: skip
     real_time = config.robot in REAL_TIME
+    moves = real_time and (config.execute or config.robot != "feetech")
     with (
         contextlib.closing(ROBOTS[config.robot](choice)) as flights,
         watched(bundle.spec, safety, config.episodes, len(done), real_time) as panel,
@@ -150,12 +155,14 @@ def _fly(config: RunConfig, bundle: Bundle, opened: Run, folder: Path) -> None:
         for flight in flights:
             controller.reset(seed=flight.seed)
             path, reference_U = log.begin(), flight.reference_U
-            for goal in given or [Goal(flight.goal_frame, None)]:
+            goals = given or [Goal(flight.goal_frame, None)]
+            for number, goal in enumerate(goals, 1):
                 controller.set_goal(goal.frame_YXC, goal.proprio_P)
                 keep_goal(path, goal.frame_YXC)
+                at_end = config.at_end if number == len(goals) else "slow_stop"
                 result = run_loop(
                     controller, flight.robot, flight.num_ticks, safety, log, panel.tick, reference_U,
-                    in_worker=real_time, at_end=config.at_end if real_time else "leave",
+                    in_worker=real_time, at_end=at_end if moves else "leave", park_U=flight.reference_U,
                 )  # fmt: skip
                 reference_U = safety.limits.in_force_U
                 if result.ended_by:

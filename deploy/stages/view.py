@@ -1,19 +1,15 @@
 """view: look at a dataset, a flight, a world model, a controller, a robot, or any run."""
 
-import contextlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.view import any_run, episodes, flight, robot, world_model
+from deploy.view import any_run, episodes, flight, follow, robot, world_model
 from robot_wm import api, console
 from robot_wm.contracts import bundle
 from robot_wm.contracts.errors import UserError
-from robot_wm.contracts.run import CONFIG, MANIFEST, dataset_folder, in_progress, read_run
+from robot_wm.contracts.run import MANIFEST, dataset_folder, read_run
 from robot_wm.training.checkpoint import SHIPPED, model_run
 from sims import catalog, models
-
-_REFRESH_S = 2
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,8 @@ def view(config: ViewConfig) -> Path | None:
         return _robot(config)
     page = Path(config.out) / f"{SHIPPED if config.target == SHIPPED else target.resolve().name}.html"
     if config.follow:
-        _follow(page, target)
+        console.say(f"page: {page}, written anew every {follow.REFRESH_S} s until the run ends; Ctrl-C ends it before")
+        follow.follow(page, target)
     if flight.is_flight(target):
         flight.write(page, target, config.episodes)
     elif (dataset_folder(target) / "meta" / "info.json").is_file():
@@ -72,17 +69,6 @@ def view(config: ViewConfig) -> Path | None:
         )
     console.say(f"page: {page} (opens in any browser, without a network)")
     return page
-
-
-def _follow(page: Path, run: Path) -> None:
-    """Write the page of the flight under way, again and again, until nobody writes the run any more."""
-    if not (run / CONFIG).is_file():
-        raise UserError(f"view: {run} is no run", "Give follow=true with the folder of a robot-wm run that flies")
-    console.say(f"page: {page}, written anew every {_REFRESH_S} s until the run ends; Ctrl-C ends it before")
-    while in_progress(run):
-        with contextlib.suppress(UserError):  # nothing has been flown yet
-            flight.write_latest(page, run, _REFRESH_S)
-        time.sleep(_REFRESH_S)
 
 
 def _data(config: ViewConfig, run: Path) -> Path:

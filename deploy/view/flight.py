@@ -1,8 +1,9 @@
 """A recorded controller: what it saw and imagined, what it asked for, and what the guards made of it."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from deploy.runtime.controller import Controller
 from deploy.runtime.recorder import FlightEpisode, read_episodes, read_goal
 from deploy.runtime.safety import INTERVENTIONS
 from deploy.view import timeline
-from deploy.view.timeline import Curve, Episode, Film, Track
-from robot_wm import api, console
+from deploy.view.timeline import Branch, Curve, Episode, Film, Track
+from robot_wm import console
 from robot_wm.contracts import files
 from robot_wm.contracts.bundle import ControllerSpec, read_bundle
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import CONFIG, MANIFEST, read_run
 
 FLIGHT = "flight"
-_AHEAD = 2  # model steps imagined
+_MOST_ROWS = 600  # of a flight under way, whose page is written again and again
 _SIGNS = {"Imagination missed by": "imagination_error", "Unusual picture": "surprise", "Unusual step": "miss"}
 _MEANING = {
     "Latent distance to the goal": "How far the camera's frame is from the goal image, as the model sees them (mean "
@@ -35,18 +36,15 @@ _MEANING = {
     "Unusual picture": "How far the image was from those of the calibration log; 1 is the farthest of its own.",
     "Unusual step": "How far the last model step ended from what the log makes expect; 1 is the log's largest miss.",
     "Time for a decision": "From image to commands.",
-    "Surprise": "How far what came was from what had been predicted one step before (mean squared difference of the "
-    "latents). Lower is better; a peak is something that the model did not expect.",
 }
 
 
 @dataclass(frozen=True)
 class _Behind:
-    """What stands behind a flight, as far as it is still there: bundle and calibrated model."""
+    """The bundle behind a flight, as far as it is still there."""
 
     spec: ControllerSpec | None
     controller: Controller | None
-    model: api.CalibratedModel | None
 
 
 def is_flight(path: Path) -> bool:
@@ -70,13 +68,13 @@ def write(path: Path, target: Path, most: int) -> Path:
     reached = [e.outcome["success"] for e in flown if e.outcome and "success" in e.outcome]
     sentences = [f"{target.name}: {len(flown)} episodes, {len(episodes)} of them shown."]
     title = f"It reached its goal in {sum(reached)} of {len(reached)} episodes." if reached else target.name
-    if behind.model is None:
-        sentences.append("The calibration behind it is not here, so what the model expected is left out.")
+    if behind.controller is None:
+        sentences.append("The bundle behind it is not here, so what the model saw and imagined is left out.")
     return timeline.write(path, "A controller's flight", title, sentences, episodes)
 
 
 def write_latest(path: Path, run: Path, refresh_s: int) -> Path:
-    """Write a page about the flight under way that loads itself again every so many seconds; returns `path`.
+    """Write a page about the newest part of the flight under way, which loads itself again; returns `path`.
 
     Raises:
         UserError: nothing has been flown yet.
@@ -84,7 +82,8 @@ def write_latest(path: Path, run: Path, refresh_s: int) -> Path:
     flown = read_episodes(run / FLIGHT) if (run / FLIGHT).is_dir() else []
     if not flown:
         raise UserError(f"{run} holds no episode", "Wait for the first frame")
-    episode = _episode(len(flown) - 1, flown[-1], _behind(run), "It is under way.")
+    latest = replace(flown[-1], rows_L=flown[-1].rows_L[-_MOST_ROWS:])
+    episode = _episode(len(flown) - 1, latest, _behind(run), "It is under way.")
     sentences = [f"Flight {len(flown)}, under way; the newest frame is shown, and this page follows it."]
     return timeline.write(path, "A controller in flight", run.name, sentences, [episode], refresh_s)
 
@@ -94,32 +93,22 @@ def _logs(folder: Path) -> Iterator[Path]:
 
 
 def _behind(target: Path) -> _Behind:
-    """Follow the manifests back to the bundle and the calibration; what has gone is left out."""
-    spec = controller = model = None
+    """Follow the manifest back to the bundle, if it has not gone."""
     bundle = _bundle(target)
     if bundle is not None:
-        try:
+        with contextlib.suppress(UserError):  # of another version: the log itself can still be seen
             found = read_bundle(bundle)
-            spec, controller = found.spec, Controller(found, num_threads=1)
-            run = bundle if (bundle / MANIFEST).is_file() else bundle.parent
-            calibration = _input(run, "calibration") if (run / MANIFEST).is_file() else None
-            model = api.load_calibrated(calibration) if calibration is not None else None
-        except UserError:
-            pass  # a bundle or calibration of another version: the log itself can still be seen
-    return _Behind(spec, controller, model)
+            return _Behind(found.spec, Controller(found, num_threads=1))
+    return _Behind(None, None)
 
 
 def _bundle(target: Path) -> Path | None:
     """What flew; a run that has not ended has no manifest, but its configuration."""
     if (target / MANIFEST).is_file():
-        return _input(target, "bundle")
+        item = read_run(target).inputs.get("bundle")
+        return locate(Path(item.path), target) if item is not None else None
     path = files.read_json(target / CONFIG).get("bundle") if (target / CONFIG).is_file() else None
     return locate(Path(path), target) if isinstance(path, str) else None
-
-
-def _input(run: Path, name: str) -> Path | None:
-    item = read_run(run).inputs.get(name)
-    return locate(Path(item.path), run) if item is not None else None
 
 
 def _episode(number: int, flown: FlightEpisode, behind: _Behind, note: str | None = None) -> Episode:
@@ -129,22 +118,23 @@ def _episode(number: int, flown: FlightEpisode, behind: _Behind, note: str | Non
     if goal_YXC is not None:
         films.append(Film("The goal image", goal_YXC[None], f"Goal image of episode {number}"))
     tracks = list(_commands(rows, behind.spec))
-    planned = np.flatnonzero(np.isfinite(rows["cost"]))
     tracks.append(_sparse("Predicted cost of the plan", "", "cost", rows["cost"]))
     tracks.append(_sparse("Uncertainty", "", "uncertainty", rows["uncertainty"]))
     for title, name in _SIGNS.items():
         if name in (rows.dtype.names or ()) and np.isfinite(rows[name]).any():
             tracks.append(_sparse(title, "", name, rows[name]))
     tracks.append(_sparse("Time for a decision", "ms", "latency", 1e3 * rows["latency_s"]))
-    if behind.controller is not None:
+    if behind.controller is not None and behind.spec is not None:
         z_LD = np.stack([behind.controller.encode(frame) for frame in rows["frame"]])
+        told = (behind.spec.horizon, behind.spec.latent_dim)
+        imagined = "imagined" in (rows.dtype.names or ()) and rows["imagined"].shape[1:] == told
+        if imagined:
+            films.append(_leads(rows, z_LD))
         if goal_YXC is not None:
-            away = np.square(z_LD - behind.controller.encode(goal_YXC)).mean(1)
-            tracks.insert(0, _sparse("Latent distance to the goal", "", "distance", away))
-        if behind.model is not None and len(planned) > _AHEAD:
-            film, track = _imagined(rows, z_LD, planned, behind.model)
-            films.append(film)
-            tracks.append(track)
+            goal_D = behind.controller.encode(goal_YXC)
+            branches = tuple(_branches(rows, z_LD, goal_D, behind.spec)) if imagined else ()
+            track = _sparse("Latent distance to the goal", "", "seen", _away(z_LD, goal_D))
+            tracks.insert(0, replace(track, branches=branches))
     tracks.extend(_proprio(_names(behind.spec, rows["state"].shape[1]), rows["state"]))
     return Episode(
         f"Episode {number}", note or _outcome(flown.outcome), rows["time_s"], np.arange(len(rows)), tuple(films),
@@ -178,31 +168,33 @@ def _sparse(title: str, unit: str, name: str, values_L: NDArray[Any]) -> Track:
     return Track(title, unit, (Curve(name, np.asarray(values_L, dtype=float)),), note=_MEANING.get(title, ""))
 
 
-def _imagined(
-    rows: NDArray[np.void], z_LD: NDArray[np.float32], planned: NDArray[np.int64], model: api.CalibratedModel
-) -> tuple[Film, Track]:
-    """From every plan on: the frames nearest to what the model expects of the commands that were sent, and surprise.
+def _leads(rows: NDArray[np.void], z_LD: NDArray[np.float32]) -> Film:
+    """What the plan in force imagines at its end.
 
-    Nothing is decoded to pixels: each predicted latent is shown by the frame of this flight whose latent is nearest.
+    Nothing is decoded to pixels: the latent is shown by the frame of this flight whose own is nearest.
     """
-    skip, nearest, surprise = model.command.frame_skip, np.zeros(len(rows), int), np.full(len(rows), np.nan)
-    for row in planned:
-        last = row + _AHEAD * skip
-        if last >= len(rows):
-            break
-        seen = z_LD[max(row - skip, 0) : row + 1 : skip]
-        chunks_HKU = rows["action"][row:last].reshape(_AHEAD, skip, -1)
-        reference_U = rows["action"][row - 1] if row else None
-        expected_HD = model.predict(seen, chunks_HKU, rows["state"][row], reference_U)
-        nearest[row:] = int(np.square(z_LD - expected_HD[-1]).mean(1).argmin())
-        surprise[row + skip] = float(np.square(z_LD[row + skip] - expected_HD[0]).mean())
-    ahead_s = _AHEAD * skip / model.command.control_rate_hz
-    film = Film(
-        f"What it expected {ahead_s:.1f} s ahead (the frame of this flight whose latent is nearest)",
-        rows["frame"][nearest],
-        "Frame nearest to the model's prediction",
-    )
-    return film, _sparse("Surprise", "", "surprise", surprise)
+    nearest = np.arange(len(rows))
+    for row in np.flatnonzero(np.isfinite(rows["imagined"][:, -1]).all(1)):
+        nearest[row:] = int(_away(z_LD, rows["imagined"][row, -1]).argmin())
+    caption = "Where the plan is meant to lead (the frame of this flight whose latent is nearest to its end)"
+    return Film(caption, rows["frame"][nearest], "Frame nearest to what the plan imagines at its end")
+
+
+def _branches(
+    rows: NDArray[np.void], z_LD: NDArray[np.float32], goal_D: NDArray[np.float32], spec: ControllerSpec
+) -> Iterator[Branch]:
+    """From the frame of every plan on: how far from the goal it expects to be after each of its model steps."""
+    step_s = spec.command.frame_skip / spec.command.control_rate_hz
+    after_s = step_s * (spec.ahead + 1 + np.arange(spec.horizon))
+    for row in np.flatnonzero(np.isfinite(rows["imagined"]).all((1, 2))):
+        away = np.append(_away(z_LD[row], goal_D), _away(rows["imagined"][row], goal_D))
+        yield Branch(rows["time_s"][row] + np.append(0.0, after_s), away)
+
+
+def _away(z_ND: NDArray[Any], goal_D: NDArray[Any]) -> NDArray[np.float32]:
+    """Mean squared difference of latents."""
+    away_N: NDArray[np.float32] = np.square(z_ND.astype(np.float32) - goal_D).mean(-1)
+    return away_N
 
 
 def _names(spec: ControllerSpec | None, count: int) -> Sequence[str]:

@@ -5,7 +5,7 @@ for (const section of document.querySelectorAll("section.episode")) {
   const tracks = [...section.querySelectorAll(".track")].map((track) => ({
     cursor: track.querySelector(".cursor"), values: track.querySelectorAll(".value"),
   }));
-  const span = data.times[data.times.length - 1] || 1;
+  const span = data.span;
   const show = () => {
     const row = Number(slider.value), x = 1000 * data.times[row] / span;
     now.textContent = data.times[row].toFixed(2) + " s";

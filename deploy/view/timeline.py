@@ -36,14 +36,23 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """What was expected at one moment of those after it: times [s] on the rows' clock, and values."""
+
+    times_H: NDArray[np.float64]
+    values_H: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
 class Track:
     """Curves that share a plot.
 
     Attributes:
         title, unit: what they are.
-        curves: at most six; more are split by `tracks`.
+        curves: at most six; more are split by `split`.
         limits: values that they may not pass, drawn as dashed lines.
         note: what they mean, for those who see them the first time.
+        branches: expectations, drawn thin beside the curves; they may reach beyond the last row.
     """
 
     title: str
@@ -51,6 +60,7 @@ class Track:
     curves: tuple[Curve, ...]
     limits: tuple[float, ...] = ()
     note: str = ""
+    branches: tuple[Branch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,13 @@ def write(
 
 def _shown(episode: Episode) -> dict[str, Any]:
     """An episode as the template takes it; its data for the script are JSON that cannot end its element."""
-    span_s = max(float(episode.times_L[-1] - episode.times_L[0]), 1e-9)
-    x_L = _WIDTH * (episode.times_L - episode.times_L[0]) / span_s
+    started_s = float(episode.times_L[0])
+    ends_s = [float(branch.times_H[-1]) for track in episode.tracks for branch in track.branches]
+    span_s = max(float(episode.times_L[-1]) - started_s, *(end_s - started_s for end_s in ends_s), 1e-9)
+
+    def x(times: Any) -> Any:
+        return _WIDTH * (times - started_s) / span_s
+
     films: list[dict[str, Any]] = [
         {
             "caption": film.caption,
@@ -109,23 +124,23 @@ def _shown(episode: Episode) -> dict[str, Any]:
     ]
     shown_L = np.searchsorted(episode.rows_F, np.arange(len(episode.times_L)), side="right").clip(1) - 1
     data = {
-        "times": [round(float(t - episode.times_L[0]), 4) for t in episode.times_L],
+        "times": [round(float(t - started_s), 4) for t in episode.times_L],
+        "span": span_s,
         "shown": shown_L.tolist(),
         "films": [[p.uri for p in film["pictures"]] for film in films],
         "curves": [[_rounded(c.values_L) for c in track.curves] for track in episode.tracks],
     }
-    held = [
-        (_WIDTH * (a - episode.times_L[0]) / span_s, _WIDTH * max(b - a, 0.004 * span_s) / span_s, name)
-        for a, b, name in episode.held
-    ]
     return {
         "title": episode.title,
         "note": episode.note,
         "last": len(episode.times_L) - 1,
         "ticks": [(100 * t / span_s, f"{t:g} s") for t in _ticks(span_s)],
         "films": films,
-        "tracks": [_drawn(track, x_L) for track in episode.tracks],
-        "held": held,
+        "tracks": [
+            _drawn(track, x(episode.times_L), [x(branch.times_H) for branch in track.branches])
+            for track in episode.tracks
+        ],
+        "held": [(x(a), _WIDTH * max(b - a, 0.004 * span_s) / span_s, name) for a, b, name in episode.held],
         "data": Markup(json.dumps(data, allow_nan=False).replace("</", "<\\/")),  # numbers and our own data URIs
     }
 
@@ -141,19 +156,21 @@ def _rounded(values_L: NDArray[Any]) -> list[float | None]:
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values_L.tolist()]
 
 
-def _drawn(track: Track, x_L: NDArray[np.float64]) -> dict[str, Any]:
-    values = np.concatenate([c.values_L for c in track.curves] + [np.asarray(track.limits, dtype=float)])
+def _drawn(track: Track, x_L: NDArray[np.float64], branches_x: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
+    drawn = [c.values_L for c in track.curves] + [branch.values_H for branch in track.branches]
+    values = np.concatenate([*drawn, np.asarray(track.limits, dtype=float)])
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     extent = f"{low:.3g} (bottom) to {high:.3g} (top)" if high > low else f"always {low:.3g}"
     if high == low:  # a line along the middle
         low, high = low - 1, high + 1
-    scale, lines = _HEIGHT / (high - low), []
-    for i, curve in enumerate(track.curves):
-        known = np.isfinite(curve.values_L)
-        y = _HEIGHT - scale * (curve.values_L[known] - low)
-        points = " ".join(f"{x:.1f},{v:.1f}" for x, v in zip(x_L[known], y, strict=True))
-        lines.append({"name": curve.name, "points": points, "style": f"c{i % _COLOURS} d{i % 3}"})
+    scale = _HEIGHT / (high - low)
+
+    def points(x: NDArray[np.float64], values: NDArray[Any]) -> str:
+        known = np.isfinite(values)
+        y = _HEIGHT - scale * (values[known] - low)
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[known], y, strict=True))
+
     spread = "; ".join(
         f"{c.name} {np.nanmin(c.values_L):.3g} to {np.nanmax(c.values_L):.3g}"
         for c in track.curves
@@ -165,6 +182,10 @@ def _drawn(track: Track, x_L: NDArray[np.float64]) -> dict[str, Any]:
         "note": track.note,
         "extent": extent if len(finite) else "no values",
         "limits": [_HEIGHT - scale * (v - low) for v in track.limits],
-        "lines": lines,
+        "lines": [
+            {"name": c.name, "points": points(x_L, c.values_L), "style": f"c{i % _COLOURS} d{i % 3}"}
+            for i, c in enumerate(track.curves)
+        ],
+        "branches": [points(x, branch.values_H) for x, branch in zip(branches_x, track.branches, strict=True)],
         "alt": f"Line plot of {track.title} over time: {spread or 'no values'}.",
     }

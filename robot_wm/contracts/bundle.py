@@ -114,6 +114,11 @@ class ControllerSpec:
         if self.solids is not None:
             self.solids.check(len(self.proprio))
 
+    @property
+    def tells_imagined(self) -> bool:
+        """Whether `plan.onnx` gives the latents that it expects."""
+        return self.schema > 2
+
 
 @dataclass(frozen=True)
 class Bundle:

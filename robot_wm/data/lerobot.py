@@ -78,6 +78,14 @@ class LeRobotDataset:
             raise UserError(f"{self.path} has no feature {key!r}", f"It has: {', '.join(self.info.features)}")
         return self.info.features[key]
 
+    def check_rate(self, rate_hz: float, body: str) -> None:
+        """Raise UserError unless there is a row for every control tick of `body`, to 1 %."""
+        if abs(self.info.fps - rate_hz) > 0.01 * rate_hz:
+            raise UserError(
+                f"{self.path} was recorded at {self.info.fps:g} Hz, {body} is controlled at {rate_hz:g} Hz",
+                "Give a log at the control rate, or change control_rate_hz",
+            )
+
     def episode_length(self, episode: int) -> int:
         """Number of rows (frames) of an episode."""
         return self._episodes[episode].length

@@ -120,7 +120,22 @@ def test_full_disk_is_one_line_and_leaves_whole_rows(tmp_path: Path, monkeypatch
     assert len(read_episode(path).rows_L) == 2
 
 
-def test_what_was_known_is_kept_and_a_log_of_before_is_read(tmp_path: Path) -> None:
+def test_what_a_plan_imagined_is_kept(tmp_path: Path) -> None:
+    spec = make_spec(schema=3)
+    imagined_HD = np.arange(9, dtype=np.float32).reshape(3, 3) / 8
+    plan = Plan(np.zeros((4, 2)), 0.5, 0.1, 0.0, 0.0, np.ones(3, np.float32), imagined_HD=imagined_HD)
+    log = FlightLog(tmp_path, spec)
+    log.begin()
+    seen = Observation(colour(0, 0, 0), np.zeros(4, np.float32), 0.0)
+    log.append(seen, np.zeros(2), np.zeros(2), plan)
+    log.append(seen, np.zeros(2), np.zeros(2))
+    log.close()
+    (episode,) = read_episodes(tmp_path)
+    assert np.array_equal(episode.rows_L["imagined"][0], imagined_HD)
+    assert np.isnan(episode.rows_L["imagined"][1]).all()
+
+
+def test_what_was_known_is_kept_and_logs_of_before_are_read(tmp_path: Path) -> None:
     seen = Observation(colour(0, 0, 0), np.zeros(4, np.float32), 0.0)
     expected = Plan(np.zeros((4, 2)), 0.5, 0.1, 0.0, 0.0, np.ones(3, np.float32), expected_D=np.zeros(3, np.float32))
     log = FlightLog(tmp_path / "new", make_spec())
@@ -132,12 +147,14 @@ def test_what_was_known_is_kept_and_a_log_of_before_is_read(tmp_path: Path) -> N
     found = [[float(row[name]) for name in ("imagination_error", "surprise", "miss")] for row in episode.rows_L]
     assert found[0] == [1.0, 0.75, 0.25]
     assert np.isnan(found[1]).all()
-    (folder := tmp_path / "old").mkdir()
-    names = [name for name in episode.rows_L.dtype.names or () if name not in ("imagination_error", "surprise", "miss")]
-    row = np.zeros((), np.dtype([(name, episode.rows_L.dtype[name]) for name in names]))
-    row["action"] = 0.25
-    row["crc32"] = zlib.crc32(row.tobytes()[:-4])
-    header = b'{"format": "robot-wm flight log 1", "height": 8, "width": 8, "proprio": 4, "command": 2}\n'
-    (folder / "episode_000000.flight").write_bytes(header + row.tobytes())
-    (episode,) = read_episodes(folder)
-    assert episode.rows_L["action"].tolist() == [[0.25, 0.25]]
+    signs, header = ("imagination_error", "surprise", "miss"), '"height": 8, "width": 8, "proprio": 4, "command": 2}'
+    for number, left_out in ((1, (*signs, "imagined")), (2, ("imagined",))):
+        (folder := tmp_path / str(number)).mkdir()
+        names = [name for name in episode.rows_L.dtype.names or () if name not in left_out]
+        row = np.zeros((), np.dtype([(name, episode.rows_L.dtype[name]) for name in names]))
+        row["action"] = 0.25
+        row["crc32"] = zlib.crc32(row.tobytes()[:-4])
+        head = f'{{"format": "robot-wm flight log {number}", {header}\n'.encode()
+        (folder / "episode_000000.flight").write_bytes(head + row.tobytes())
+        (old,) = read_episodes(folder)
+        assert old.rows_L["action"].tolist() == [[0.25, 0.25]]

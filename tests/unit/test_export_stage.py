@@ -1,5 +1,6 @@
 """The export stage: which inputs it takes from the log, and what it refuses before it exports anything."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,10 @@ from tests.handmade_bundle import make_spec, write_bundle
 SIDE, SKIP = 32, 4
 BODY = SimpleNamespace(
     embodiment=SimpleNamespace(
-        camera=Camera("front", SIDE, SIDE), interface="end_effector_velocity", safety=make_spec().safety
+        name="handmade",
+        camera=Camera("front", SIDE, SIDE),
+        interface="end_effector_velocity",
+        safety=make_spec().safety,
     ),
     command=make_spec().command,
 )
@@ -68,6 +72,12 @@ def test_recorded_rows_are_a_model_step_apart_with_the_command_in_force(log: Pat
 
 def test_short_log_gives_what_it_has(log: Path) -> None:
     assert len(read_recorded(log, BODY, rows=100, seed=0).proprio_NP) == 6
+
+
+def test_log_at_another_rate_is_refused(log: Path) -> None:
+    body = SimpleNamespace(embodiment=BODY.embodiment, command=replace(BODY.command, control_rate_hz=50.0))
+    with pytest.raises(UserError, match="was recorded at 20 Hz, handmade is controlled at 50 Hz"):
+        read_recorded(log, body, rows=6, seed=0)
 
 
 def test_stage_takes_the_log_of_the_calibration_and_finds_itself_again(

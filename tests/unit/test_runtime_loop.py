@@ -230,6 +230,18 @@ def test_parking_goes_back_to_where_the_flight_began(tmp_path: Path) -> None:
     assert result.ended_by == guards.BAD_PROPRIO
 
 
+def test_a_flight_that_goes_on_from_another_parks_where_that_began(tmp_path: Path) -> None:
+    controller = Controller(write_bundle(tmp_path / "bundle", make_spec("joint_position")))
+    controller.set_goal(RED)
+    robot, start_U = ListRobot(), np.array([0.3, 0.1])
+    safety = Safety(controller.spec)
+    run_loop(controller, robot, 8, safety, reference_U=start_U, at_end="slow_stop")
+    reached_U = safety.limits.in_force_U
+    assert np.abs(reached_U - start_U).max() > 0.5
+    run_loop(controller, robot, 8, safety, reference_U=reached_U, at_end="park", park_U=start_U)
+    assert robot.sent[-1] == pytest.approx(start_U, abs=2e-3)
+
+
 @pytest.mark.parametrize(("at_end", "ticks"), [("leave", 6), ("slow_stop", 9)])
 def test_the_end_is_flown_under_the_same_guards_and_logged(controller: Controller, at_end: str, ticks: int) -> None:
     robot, seen = ListRobot(proprios={6: np.nan}), []

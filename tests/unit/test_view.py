@@ -12,18 +12,17 @@ import numpy as np
 import pytest
 
 from deploy import cli
-from deploy.runtime.controller import Plan
+from deploy.runtime.controller import Controller, Plan
 from deploy.runtime.recorder import FlightLog, keep_goal, read_goal
-from deploy.stages import view as stage
 from deploy.stages.view import ViewConfig, view
-from deploy.view import flight, timeline
+from deploy.view import flight, follow, timeline
 from robot_wm.contracts.bundle import read_bundle
 from robot_wm.contracts.dataset import ACTION, STATE, Feature, image_key
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 from robot_wm.contracts.run import open_run
 from robot_wm.data.lerobot_writer import LeRobotWriter
-from tests.handmade_bundle import SIDE, make_spec, write_bundle
+from tests.handmade_bundle import IMAGINING_PLAN, SIDE, make_spec, write_bundle
 from tests.html_page import Page, complaints, width_needed
 
 FRONT = image_key("front")
@@ -41,7 +40,7 @@ MJCF = """
 
 def fly(folder: Path) -> Path:
     """A run with two episodes: one that a guard held for a while, one cut short; with its bundle and its goals."""
-    bundle = read_bundle(write_bundle(folder / "bundle", make_spec()))
+    bundle = read_bundle(write_bundle(folder / "bundle", make_spec(schema=3), plan=IMAGINING_PLAN))
     random, spec = np.random.default_rng(0), bundle.spec
     with open_run(folder / "runs", "run", "flight", {"seed": 0}, {"bundle": bundle.path}) as run:
         log = FlightLog(run.path / "flight", spec)
@@ -50,11 +49,9 @@ def fly(folder: Path) -> Path:
             for tick in range(24):
                 frame = random.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
                 command = random.normal(size=2)
-                plan = (
-                    Plan(command[None], 0.5 / (tick + 1), 0.1, 0.0, 0.0, np.zeros(3, np.float32))
-                    if tick % 4 == 0
-                    else None
-                )
+                imagined_HD = np.linspace(0.5, 200 / 255, 3)[:, None].repeat(3, 1)  # from grey to the goal's colour
+                plan = Plan(command[None], 0.5 / (tick + 1), 0.1, 0.0, 0.0, np.zeros(3, np.float32), None, imagined_HD)
+                plan = plan if tick % 4 == 0 else None
                 held = "stale_frame" if 8 <= tick < 12 else None
                 observation = Observation(frame, random.normal(size=4).astype(np.float32), tick / 20)
                 log.append(observation, command, command, plan, 0.01 if plan else float("nan"), held)
@@ -101,7 +98,7 @@ KINDS = ("flight", "dataset", "controller", "world model", "robot", "run")
 SAID = {
     "flight": (
         "It reached its goal in 1 of 1", "It was cut short", "The goal image", "Latent distance to the goal",
-        "Shaded: a guard",
+        "Shaded: a guard", "as each plan imagined it", "Where the plan is meant to lead",
     ),
     "dataset": ("5 episodes, 60 rows at 5 Hz", "observation.state, 1 to 6", "action"),
     "controller": ("candidates", "plans", "encode.onnx"),
@@ -139,6 +136,33 @@ def test_flight_page_carries_what_was_logged(pages: dict[str, Path]) -> None:
     costs = [curve for curves in first["curves"] for curve in curves if curve.count(None) == 18]
     assert [v for v in costs[0] if v is not None] == pytest.approx([0.5 / (t + 1) for t in range(0, 24, 4)], rel=1e-3)
     assert second["shown"] == list(range(24))
+
+
+def test_imagined_ways_start_at_what_was_seen_and_end_where_the_plan_does(tmp_path: Path) -> None:
+    run = fly(tmp_path)
+    (first, second), behind = flight.read_episodes(run / "flight"), flight._behind(run)
+    track = flight._episode(0, first, behind).tracks[0]
+    assert track.title == "Latent distance to the goal" and len(track.branches) == 6
+    for tick, branch in zip(range(0, 24, 4), track.branches, strict=True):
+        assert branch.times_H == pytest.approx(tick / 20 + np.arange(4) * 0.2)
+        assert branch.values_H[0] == pytest.approx(track.curves[0].values_L[tick])
+        assert branch.values_H[1:] == pytest.approx([(200 / 255 - 0.5) ** 2, (100 / 255 - 0.25) ** 2, 0], abs=2e-4)
+    shown = timeline._shown(flight._episode(1, second, behind))
+    assert json.loads(shown["data"])["span"] == pytest.approx(20 / 20 + 0.6), "the last plan's future is on the page"
+    assert len(shown["tracks"][0]["branches"]) == 6
+
+
+def test_a_flight_of_a_bundle_that_does_not_tell_is_shown_without(tmp_path: Path) -> None:
+    bundle = read_bundle(write_bundle(tmp_path / "bundle", make_spec()))
+    log = FlightLog(tmp_path / "log", bundle.spec)
+    log.begin()
+    observation = Observation(np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros(4, np.float32), 0.0)
+    log.append(observation, np.zeros(2), np.zeros(2))
+    log.close()
+    (episode,) = flight.read_episodes(tmp_path / "log")
+    shown = flight._episode(0, episode, flight._Behind(bundle.spec, Controller(bundle, num_threads=1)))
+    assert not any(track.branches for track in shown.tracks)
+    assert [film.caption for film in shown.films] == ["What the camera saw"]
 
 
 def test_slider_finds_the_picture_of_every_row() -> None:
@@ -204,7 +228,7 @@ def test_command_line_takes_the_target_as_a_word_and_refuses_what_is_nothing(
 
 
 def test_a_flight_under_way_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_REFRESH_S", 1)
+    monkeypatch.setattr(follow, "REFRESH_S", 1)
     bundle, page = read_bundle(write_bundle(tmp_path / "bundle", make_spec())), Path("unset")
     config = {"seed": 0, "bundle": str(bundle.path)}
     with open_run(tmp_path / "runs", "run", "flight", config, {"bundle": bundle.path}) as run:
@@ -227,6 +251,23 @@ def test_a_flight_under_way_is_followed_to_its_end(tmp_path: Path, monkeypatch: 
     thread.join(timeout=30)
     assert not thread.is_alive()
     assert 'http-equiv="refresh"' not in page.read_text() and "It reached its goal in 1 of 1" in page.read_text()
+
+
+@pytest.mark.slow
+def test_a_process_beside_a_run_keeps_its_page_and_whole_flights_are_left(tmp_path: Path) -> None:
+    bundle = read_bundle(write_bundle(tmp_path / "bundle", make_spec()))
+    config = {"seed": 0, "bundle": str(bundle.path)}
+    with open_run(tmp_path / "runs", "run", "flight", config, {"bundle": bundle.path}) as run:
+        page, log = run.path / follow.PAGE, FlightLog(run.path / "flight", bundle.spec)
+        with follow.page_beside(run.path):
+            log.begin()
+            observation = Observation(np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros(4, np.float32), 0.0)
+            log.append(observation, np.zeros(2), np.zeros(2))
+            wait_until(page.is_file, 60)
+            assert "Flight 1, under way" in page.read_text(), (run.path / follow.LOG).read_text()
+            log.end({"episode": 0, "success": True, "distance_m": 0.02, "guards": {}})
+        assert "It reached its goal in 1 of 1" in page.read_text()
+        run.finish(["flight"])
 
 
 def wait_until(holds: Callable[[], bool], longest_s: float = 30.0) -> None:
