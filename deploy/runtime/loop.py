@@ -116,14 +116,9 @@ def run_loop(
             raise
     late = sum(latency > safety.step_s for latency in latencies_s)
     return LoopResult(
-        flight.index,
-        np.asarray(latencies_s),
-        dict(safety.counts),
-        late,
-        flight.buffered_ticks,
-        flight.ended_by,
+        flight.index, np.asarray(latencies_s), dict(safety.counts), late, flight.buffered_ticks, flight.ended_by,
         flight.error,
-    )
+    )  # fmt: skip
 
 
 def _record(log: FlightLog, tick: Tick) -> None:
