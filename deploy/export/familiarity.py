@@ -1,6 +1,7 @@
 """What a calibration log looked like: the statistics by which a running robot knows what it has never seen."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from robot_wm.contracts.run import dataset_folder
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.planning.controllable import Controllable
 
-_MOST_IMAGES = 400
+_MOST_IMAGES = 500  # or up to twice as many: every frame or every second one, but none in between
+_FALSE_ALARMS = 0.002  # share of images like the log's that may count as unfamiliar: one in 500
+_FOLDS = 5
 _MOST_DIRECTIONS = 16
-_HELD_OUT = 0.25  # share of the log that statistics do not rest on, and extremes are taken from
+_HELD_OUT = 0.25  # share of the log's model steps that their fit does not rest on, and the worst is taken from
 _FEWEST = 16  # model steps, and images, that say anything
 _BATCH = 32
 _RIDGE = 1e-3  # against directions in which the log's commands hardly differ, in units of their spread
@@ -34,26 +37,38 @@ class Images:
     rest: float
     farthest: float
 
+    def distances(self, z_ND: Array) -> Array:
+        """How far latents are, (N,), as the runtime counts it but for the unit."""
+        away_ND = z_ND - self.mean
+        along_NR = away_ND @ self.directions.T
+        spread_2_R = 1 / np.square(self.directions).sum(1)
+        left_N = np.maximum(np.square(away_ND).sum(1) - np.square(along_NR) @ spread_2_R, 0.0)
+        num_left = max(z_ND.shape[1] - len(self.directions), 1)
+        near_N = np.square(along_NR).sum(1) + left_N / (num_left * self.rest**2)
+        return np.asarray(np.sqrt(near_N / (len(self.directions) + 1)))
 
-def measure(controllable: Controllable, log: Path, seed: int = 0) -> Familiar | None:
+
+def measure(controllable: Controllable, log: Path) -> Familiar | None:
     """Statistics of the log that calibrated a body; None if it is too short to say anything.
 
     Args:
         controllable: the body.
         log: a dataset, or the run that recorded it.
-        seed: of what is held out.
     """
     dataset = LeRobotDataset(dataset_folder(log))
     skip, episodes = controllable.command.frame_skip, range(dataset.num_episodes)
     num = sum(max(0, dataset.episode_length(episode) // skip - 1) for episode in episodes)
     if num < _FEWEST:
         return None
-    rng = np.random.default_rng(seed)
     pieces = [_piece(dataset, episode, skip) for episode in episodes]
     inputs, changes = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     step, worst = fit_steps(inputs, changes, np.arange(len(inputs)) < (1 - _HELD_OUT) * len(inputs))
-    latents = _latents(controllable, dataset, skip * max(1, num // _MOST_IMAGES))
-    images = fit_images(latents, rng.random(len(latents)) >= _HELD_OUT)
+    latents_ED = _latents(controllable, dataset, skip * max(1, num // _MOST_IMAGES))
+    images = fit_images(np.concatenate(latents_ED), np.repeat(episodes, [len(z_ND) for z_ND in latents_ED]))
+    rate = max(_FALSE_ALARMS, 1 / (sum(map(len, latents_ED)) + 1))
+    console.say(
+        f"export: of images like the log's one in {1 / rate:.0f} will count as unfamiliar (safety.max_surprise 1)"
+    )
     return Familiar(
         tuple(images.mean.tolist()),
         tuple(tuple(row) for row in images.directions.tolist()),
@@ -76,19 +91,40 @@ def fit_steps(inputs_NF: Array, changes_NP: Array, seen_N: NDArray[np.bool_]) ->
     return weights_FP.T, np.maximum(errors_NP.max(0), _LEAST)
 
 
-def fit_images(z_ND: Array, seen_N: NDArray[np.bool_]) -> Images:
-    """Mean, scaled directions and what they leave of the latents seen, and the farthest of the others."""
-    mean_D, size = z_ND[seen_N].mean(0), z_ND.shape[1]
-    _, spread_R, rows_RD = np.linalg.svd(z_ND[seen_N] - mean_D, full_matrices=False)
-    spread_R = spread_R / np.sqrt(seen_N.sum())
+def fit_images(z_ND: Array, episode_N: NDArray[np.int64]) -> Images:
+    """Statistics of a log's latents, and the distance that one in 1 / `_FALSE_ALARMS` images like them exceeds.
+
+    Every image is judged by statistics of other episodes (of other stretches of time, where there are few), and
+    `farthest` is the conformal quantile of these distances: of n images the one of rank ⌈(n + 1) (1 - rate)⌉
+    (Vovk, Gammerman & Shafer, 2005; cross-conformal: Vovk, 2015). A log of fewer than 1 / rate - 1 images gives the
+    farthest of them, which one in n + 1 exceeds. The promise is for episodes drawn as the log's were.
+
+    Args:
+        z_ND: latents in the order of the log.
+        episode_N: which episode each belongs to, ascending.
+    """
+    num = len(z_ND)
+    rank_N = np.unique(episode_N, return_inverse=True)[1] if len(np.unique(episode_N)) >= _FOLDS else np.arange(num)
+    fold_N = rank_N * _FOLDS // (rank_N.max() + 1)
+    distance_N = np.empty(num)
+    for fold in range(_FOLDS):
+        held_out_N = fold_N == fold
+        distance_N[held_out_N] = _spread(z_ND[~held_out_N]).distances(z_ND[held_out_N])
+    rank = min(math.ceil((num + 1) * (1 - _FALSE_ALARMS)), num)
+    return replace(_spread(z_ND), farthest=max(float(np.sort(distance_N)[rank - 1]), _LEAST))
+
+
+def _spread(z_ND: Array) -> Images:
+    """Mean, scaled directions and what they leave of latents."""
+    mean_D, size = z_ND.mean(0), z_ND.shape[1]
+    _, spread_R, rows_RD = np.linalg.svd(z_ND - mean_D, full_matrices=False)
+    spread_R = spread_R / np.sqrt(len(z_ND))
     num = max(1, min(_MOST_DIRECTIONS, int((spread_R > 1e-3 * spread_R[0]).sum()), size - 1))
-    rows_RD = rows_RD[:num]
-    directions_RD = rows_RD / np.maximum(spread_R[:num, None], _LEAST)
+    directions_RD = rows_RD[:num] / np.maximum(spread_R[:num, None], _LEAST)
     away_ND = z_ND - mean_D
-    left_N = np.square(away_ND - away_ND @ rows_RD.T @ rows_RD).sum(1) / (size - num)
-    rest = max(float(np.sqrt(left_N[seen_N].mean())), _LEAST)
-    distance_N = np.sqrt((np.square(away_ND @ directions_RD.T).sum(1) + left_N / rest**2) / (num + 1))
-    return Images(mean_D, directions_RD, rest, float(distance_N[~seen_N].max()))
+    left_ND = away_ND - away_ND @ rows_RD[:num].T @ rows_RD[:num]
+    rest = max(float(np.sqrt(np.square(left_ND).sum(1).mean() / max(size - num, 1))), _LEAST)
+    return Images(mean_D, directions_RD, rest, 1.0)
 
 
 def _piece(dataset: LeRobotDataset, episode: int, skip: int) -> tuple[Array, Array]:
@@ -102,13 +138,13 @@ def _piece(dataset: LeRobotDataset, episode: int, skip: int) -> tuple[Array, Arr
 
 
 @torch.no_grad()
-def _latents(controllable: Controllable, dataset: LeRobotDataset, stride: int) -> Array:
-    """Latents of images from all over the log, (N, D)."""
+def _latents(controllable: Controllable, dataset: LeRobotDataset, stride: int) -> list[Array]:
+    """Latents of images from all over the log, (N, D) per episode."""
     camera = controllable.embodiment.camera
     found = []
     for episode in console.track(range(dataset.num_episodes), "export (look at the log)"):
         rows = np.arange(0, dataset.episode_length(episode), stride)
         frames = dataset.frames_at(episode, rows, camera.name, (camera.height, camera.width))
-        for start in range(0, len(frames), _BATCH):
-            found.append(controllable.encoder(torch.from_numpy(frames[start : start + _BATCH])).numpy())
-    return np.concatenate(found).astype(np.float64)
+        parts = [frames[start : start + _BATCH] for start in range(0, len(frames), _BATCH)]
+        found.append(np.concatenate([controllable.encoder(torch.from_numpy(part)).numpy() for part in parts]))
+    return [z_ND.astype(np.float64) for z_ND in found]

@@ -9,7 +9,7 @@ from robot_wm.contracts.familiar import Familiar
 
 
 class Expectations:
-    """Compares a flight with the calibration log (see contracts.familiar). Both figures are 1 at the log's extremes.
+    """Compares a flight with the calibration log (see contracts.familiar). Both figures are 1 at its edge.
 
     Attributes:
         surprise: of the last image.

@@ -84,7 +84,7 @@ def export(config: ExportConfig) -> Path:
         recorded = read_recorded(log, controllable, config.parity_rows, config.seed)
         solids = _solids(controllable, log)
         console.say("export: encoder and planner to ONNX, then compared with PyTorch (about half a minute)")
-        familiar = familiarity.measure(controllable, log, config.seed)
+        familiar = familiarity.measure(controllable, log)
         if familiar is None:
             console.say(f"export: {log} is too short to know unfamiliar images by; the runtime takes any")
         with tempfile.TemporaryDirectory(dir=run.path, prefix=".fp32.") as folder:

@@ -13,6 +13,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.safety import Safety as Safety
 
 _FIRST_LIMITS = ("max_step", "margin", "max_frame_age_s", "max_overruns")
+_FORMER_LIMITS = {"max_surprise": (2.0, 2.4)}  # what calibrations of earlier versions wrote down unasked
 Interface = Literal["joint_position", "joint_velocity", "joint_torque", "end_effector_velocity"]
 LONGEST_DELAY_S = 1.0  # what is slower than this cannot be controlled in closed loop
 
@@ -175,7 +176,8 @@ class Embodiment:
         apart = ("object", "gripper", "second_hand", "delay_s")
         values = {k: v for k, v in to_mapping(self).items() if k not in apart}
         new = Safety(self.safety.max_step)  # a limit that came with a later version counts once it is asked for
-        values["safety"] = {k: v for k, v in values["safety"].items() if k in _FIRST_LIMITS or v != getattr(new, k)}
+        unasked = {k: (getattr(new, k), *_FORMER_LIMITS.get(k, ())) for k in values["safety"]}
+        values["safety"] = {k: v for k, v in values["safety"].items() if k in _FIRST_LIMITS or v not in unasked[k]}
         values["mjcf"] = {k: v for k, v in values["mjcf"].items() if v or k in ("path", "package")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

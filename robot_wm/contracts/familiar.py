@@ -21,7 +21,8 @@ class Familiar:
         mean: of the log's latents, (D,).
         directions: (R, D); each scaled so that the log's spread along it is 1.
         rest: spread of what the directions leave, per entry.
-        farthest: largest distance of an image in a part of the log that the others know nothing of.
+        farthest: distance that only a stated share of images like the log's exceed, each judged by statistics of other
+            episodes (deploy.export.familiarity). In bundles of earlier versions: the largest in a quarter of the log.
         step: (P, 2 · K · U + P + 1): change of proprio over a model step from the commands of two steps, oldest first,
             proprio at its start, and 1.
         worst: largest error of each entry of that, (P,), in a part of the log that the fit knows nothing of.

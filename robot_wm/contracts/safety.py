@@ -52,9 +52,8 @@ class Safety:
         workspace_m: two corners, [low, high] of x, y and z in the MJCF's world, of a box that every part which a joint
             moves must stay in, now and on the way to where braking would end; None: no box. For bodies that measure
             their joints and whose base stands where the MJCF has it.
-        max_surprise: an image that is so many times further from the calibration log's than the farthest of its own.
-            What it is set to stops a tenth of the flights that would have succeeded under the disturbances that
-            `verify` draws from (docs/trust.md), and none without.
+        max_surprise: an image that is so many times further from the calibration log than `Familiar.farthest`. 1: one
+            false alarm in 500 images like the log's (docs/trust.md); more to let unfamiliar light and views pass.
         max_unexpected: a model step that misses what the log makes expect by so many times the log's largest miss.
         max_stall_s: a planner that gives no answer for longer has stalled.
         answers: what a guard does, by its name: hold (brake, go on when all is well), slow_stop (brake and end), park
@@ -72,7 +71,7 @@ class Safety:
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     self_clearance_m: float | None = None
     workspace_m: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
-    max_surprise: float = 2.4
+    max_surprise: float = 1.0
     max_unexpected: float = 3.5
     max_stall_s: float = 2.0
     answers: dict[str, Answer] = field(default_factory=dict)

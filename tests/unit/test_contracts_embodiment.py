@@ -86,6 +86,8 @@ def test_limit_that_came_later_changes_a_body_only_where_it_is_asked_for() -> No
     first = {"max_step": 0.1, "margin": 0.0, "max_frame_age_s": 0.5, "max_overruns": 3}
     values = to_mapping(BODY) | {"safety": first}
     assert from_mapping(Embodiment, values, "embodiment").digest() == BODY.digest()
+    assert replace(BODY, safety=replace(BODY.safety, max_surprise=2.4)).digest() == BODY.digest(), "written unasked"
+    assert replace(BODY, safety=replace(BODY.safety, max_surprise=1.7)).digest() != BODY.digest()
     assert replace(BODY, safety=replace(BODY.safety, max_jerk=1.0)).digest() != BODY.digest()
     assert replace(BODY, safety=replace(BODY.safety, margin=0.1)).digest() != BODY.digest()
 

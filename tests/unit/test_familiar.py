@@ -67,13 +67,13 @@ def test_guards_answer_and_go_on() -> None:
         place += 0.05 if tick < 16 else 0.0
     assert found.count(UNEXPECTED_OUTCOME) == 1, "then it stands still, and is judged anew"
     assert found[19] == UNEXPECTED_OUTCOME
-    plan = Plan(np.zeros((4, 2)), 0.0, 0.0, 0.0, 0.0, np.array([0.9, 0, 0], np.float32))
+    plan = Plan(np.zeros((4, 2)), 0.0, 0.0, 0.0, 0.0, np.array([0.7, 0, 0], np.float32))
     assert safety.check_plan(plan, 0.0) is None
     assert safety.check_plan(replace(plan, latent_D=np.array([1.5, 0, 0], np.float32)), 0.0) == UNFAMILIAR_IMAGE
 
 
 def test_fits_of_a_log_expect_what_it_did_and_no_more() -> None:
-    from deploy.export.familiarity import fit_images, fit_steps  # needs torch; what runs on a robot does not
+    from deploy.export.familiarity import fit_steps  # needs torch; what runs on a robot does not
 
     rng = np.random.default_rng(0)
     inputs = np.hstack([rng.normal(size=(400, 6)), np.ones((400, 1))])
@@ -82,13 +82,55 @@ def test_fits_of_a_log_expect_what_it_did_and_no_more() -> None:
     step, worst = fit_steps(inputs, inputs @ truth.T + 0.01 * rng.uniform(-1, 1, (400, 2)), seen)
     assert step == pytest.approx(truth, abs=0.02)
     assert worst == pytest.approx([0.01, 0.01], abs=0.02)
+
+
+def _known(images: Any) -> Expectations:
+    rows = tuple(tuple(row) for row in images.directions.tolist())
+    return Expectations(
+        replace(FAMILIAR, mean=tuple(images.mean), rest=images.rest, farthest=images.farthest, directions=rows), 4
+    )
+
+
+def test_false_alarms_are_as_rare_as_stated() -> None:
+    from deploy.export import familiarity
+
+    rng = np.random.default_rng(0)
+    deviations = np.array([1.0, 0.7, 0.5, 0.2, 0.05, 0.02])
+    drawn = rng.normal(size=(1000, 6)) * deviations
+    images = familiarity.fit_images(drawn, np.repeat(np.arange(10), 100))
+    known, others = _known(images), rng.normal(size=(20_000, 6)) * deviations
+    surprise = np.array([known.look(z) for z in others])
+    assert surprise == pytest.approx(images.distances(others) / images.farthest, rel=1e-4), "export counts as flights"
+    alarms = (surprise > Safety(make_spec())._settings.max_surprise).mean()
+    assert 0.0002 < alarms < 0.006, "one in 500, known from two images of a thousand"
+
+
+def test_episodes_that_differ_widen_what_is_familiar() -> None:
+    from deploy.export.familiarity import fit_images
+
+    rng = np.random.default_rng(0)
+    episode = np.repeat(np.arange(10), 60)
+    alike = rng.normal(size=(600, 4))
+    differ = alike + 3 * rng.normal(size=(10, 4))[episode]
+    told, blurred = (fit_images(differ, which).farthest for which in (episode, np.zeros(600, int)))
+    assert told > 1.1 * fit_images(differ[rng.permutation(600)], episode).farthest, "whole episodes are held out"
+    assert blurred > 0, "of one episode, stretches of time"
+
+
+def test_a_picture_unlike_all_that_was_seen_trips_the_guard() -> None:
+    from deploy.export.familiarity import fit_images
+
+    rng = np.random.default_rng(0)
     latents = rng.normal(size=(400, 3)) @ np.diag([1.0, 0.3, 0.0]) + 5
-    found = fit_images(latents, seen)
-    known = replace(FAMILIAR, mean=tuple(found.mean), rest=found.rest, farthest=found.farthest,
-                    directions=tuple(tuple(row) for row in found.directions))  # fmt: skip
-    distances = [Expectations(known, 4).look(z) for z in latents[~seen]]
-    assert max(distances) == pytest.approx(1.0), "the same distance on both sides"
-    assert Expectations(known, 4).look(latents[0] + np.array([0, 0, 1.0])) > 5, "off everything that was seen"
+    images = fit_images(latents, np.repeat(np.arange(8), 50))
+    spec = make_spec(familiar=replace(FAMILIAR, mean=tuple(images.mean), rest=images.rest, farthest=images.farthest,
+                                      directions=tuple(map(tuple, images.directions.tolist()))))  # fmt: skip
+    safety, plan = Safety(spec), Plan(np.zeros((4, 2)), 0.0, 0.0, 0.0, 0.0, np.zeros(3, np.float32))
+    trips = [safety.check_plan(replace(plan, latent_D=z.astype(np.float32)), 0.0) for z in latents]
+    assert trips.count(UNFAMILIAR_IMAGE) <= 1
+    for away in ([0, 0, 1.0], [8.0, 0, 0], [-5.0, -5.0, -5.0]):
+        strange = (images.mean + np.array(away)).astype(np.float32)
+        assert safety.check_plan(replace(plan, latent_D=strange), 0.0) == UNFAMILIAR_IMAGE
 
 
 def test_who_does_not_look_is_not_judged_and_old_bundles_fly() -> None:

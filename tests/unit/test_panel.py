@@ -1,5 +1,6 @@
 """What a person sees of a flight, and that nobody is bothered where there is no terminal."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from deploy.runtime.controller import Controller
 from deploy.runtime.loop import run_loop
 from deploy.runtime.safety import Safety
 from tests.handmade_bundle import IMAGINING_PLAN, colour, make_spec, write_bundle
-from tests.unit.test_familiar import FAMILIAR
+from tests.unit.test_familiar import known
 from tests.unit.test_runtime_loop import ListRobot
 
 
@@ -22,8 +23,9 @@ def drawn(panel: Panel) -> str:
 
 
 def test_panel_tells_what_goes_on(tmp_path: Path) -> None:
+    spec = known(max_surprise=10.0)
     controller = Controller(
-        write_bundle(tmp_path / "bundle", make_spec(familiar=FAMILIAR, schema=3), plan=IMAGINING_PLAN), num_threads=1
+        write_bundle(tmp_path / "bundle", replace(spec, schema=3), plan=IMAGINING_PLAN), num_threads=1
     )
     controller.set_goal(colour(1, 0, 0))
     safety = Safety(controller.spec)
