@@ -11,6 +11,7 @@ from robot_wm.contracts.errors import UserError
 
 CANDIDATES = ("egl", "osmesa")  # EGL first: it finds a GPU where there is one, and software rendering where not
 _VARIABLE = "MUJOCO_GL"
+_OTHERS = ("glfw", "glx", "enable", "enabled", "on", "true", "1", "disable", "disabled", "off", "false", "0")
 _CONTEXT_PX = (16, 16)  # frames go to buffers of their own size
 _PROBE = """
 import mujoco
@@ -25,7 +26,13 @@ def prepare() -> None:
     """Set MUJOCO_GL, unless the user or a parent process has; says nothing when no backend works.
 
     Physics needs no backend. The first frame does, and `choose_backend` explains then.
+
+    Raises:
+        UserError: MUJOCO_GL is something with which mujoco cannot even be imported.
     """
+    chosen = os.environ.get(_VARIABLE, "").lower().strip()
+    if sys.platform == "linux" and chosen and chosen not in (*CANDIDATES, *_OTHERS):
+        raise UserError(f"MUJOCO_GL is {chosen!r}", "Set it to egl, osmesa, glfw or disable, or unset it")
     if sys.platform == "linux" and not os.environ.get(_VARIABLE):
         backend = _first_that_renders()
         if backend is not None:

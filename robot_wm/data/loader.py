@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robot_wm.contracts.dataset import ARM, ARM_POINTS, HAND, NEAREST, OBJECT
+from robot_wm.contracts.dataset import ARM_POINTS
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
 from robot_wm.data.augment import Looks, Mirror, change
@@ -20,7 +20,7 @@ from robot_wm.data.draws import Draw, Draws, Request
 from robot_wm.data.frames import Buffers, DeviceRows, Places, Rows, made_of
 from robot_wm.data.pack import Pack
 from robot_wm.data.scales import Scales as Scales
-from robot_wm.data.scales import measure, positions
+from robot_wm.data.scales import measure, standardised
 from robot_wm.data.windows import split
 
 Memory = Literal["auto", "device", "host"]
@@ -93,24 +93,13 @@ class ClipSet:
         self._start_afresh()
 
     def _hold(self, memory: Memory) -> None:
-        """Frames, flow, and what else belongs to a frame, standardised: moments, the hand's step, and all positions."""
-        held = ([p.frames_FYXC for p in self.packs], [p.flow_F for p in self.packs], [*map(self._rest, self.packs)])
+        """Frames, flow, and what else belongs to a frame."""
+        rest = [standardised(pack, self.scales, self.motion[pack.embodiment]) for pack in self.packs]
+        held = ([p.frames_FYXC for p in self.packs], [p.flow_F for p in self.packs], rest)
         self._rows, self._buffers = [Rows(arrays) for arrays in held], Buffers()
         self._on_device: list[DeviceRows] | None = None
         if memory == "device" or (memory == "auto" and _fits(self._rows, self.device)):
             self._on_device = [rows.upload(self.device) for rows in self._rows]
-
-    def _rest(self, pack: Pack) -> NDArray[np.float32]:
-        mean, deviation = np.asarray(self.scales.position_mean_m), np.asarray(self.scales.position_m)
-        thing = NEAREST if NEAREST in pack.columns else OBJECT
-        found = np.column_stack([positions(pack, key) for key in (HAND, thing, ARM)])
-        places_FP3 = ((found.reshape(len(found), -1, 3) - mean) / deviation).astype(np.float32)
-        step_F3 = np.full((len(found), 3), np.nan, np.float32)
-        step_F3[:-1] = np.diff(places_FP3[:, 0], axis=0) * np.float32(self.scales.displacement_gain)
-        if ARM in pack.columns:  # depth counts from a shoulder that the picture does not show
-            places_FP3[np.isnan(places_FP3[:, 2, 0]), :, 2] = np.nan
-        moments = pack.moments_F / np.asarray(self.motion[pack.embodiment].moments)
-        return np.column_stack([moments, step_F3, places_FP3.reshape(found.shape)]).astype(np.float32)
 
     def _start_afresh(self) -> None:
         self.waited_s = 0.0
@@ -195,14 +184,14 @@ class ClipSet:
         mirror = None if looks is None else Mirror(looks.mirrored_B.to(self.device))
         by_B = self._flow_px_P[pack_B].to(self.device).reshape(-1, 1, 1, 1, 1)
 
-        def standardised(clips: slice) -> Tensor:
+        def divided(clips: slice) -> Tensor:
             part = flow[clips].float() / by_B[clips]
             if mirror is None:
                 return part
             turned = Mirror(mirror.mirrored_B[clips])
             return turned.vectors(turned.image(part))
 
-        flow = made_of(standardised, flow, self._buffers)
+        flow = made_of(divided, flow, self._buffers)
         moments, step, places = rest[:, :-1, :4], rest[:, :-1, 4:7], rest[..., 7:].unflatten(-1, (2 + ARM_POINTS, 3))
         if looks is not None and mirror is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]

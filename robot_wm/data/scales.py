@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.contracts.dataset import ARM, ARM_POINTS, FOCAL, HAND
+from robot_wm.contracts.dataset import ARM, ARM_POINTS, FOCAL, HAND, NEAREST, OBJECT
 from robot_wm.data.pack import Pack
 
 _FARTHEST_M = 2.0  # on the standard picture; further off is what a hand beside the camera makes of an episode
@@ -55,6 +55,23 @@ def measure(packs: Sequence[Pack], chosen: Sequence[NDArray[np.bool_]]) -> tuple
         gain = 1 / (float(steps.std()) + 1e-6) if len(steps) else 1.0
     scales = Scales(motion.flow_px, motion.moments, _triple(mean), _triple(deviation), gain)
     return scales, {name: _motion(found) for name, found in sums_12.items()}
+
+
+def standardised(pack: Pack, scales: Scales, motion: Motion) -> NDArray[np.float32]:
+    """What belongs to each frame of a pack besides picture and flow, (F, 4 + 3 + 3 · points), NaN where not known.
+
+    Four moments, how the hand moves to the next frame, and the positions of the hand, of the object and along the arm.
+    """
+    mean, deviation = np.asarray(scales.position_mean_m), np.asarray(scales.position_m)
+    thing = NEAREST if NEAREST in pack.columns else OBJECT
+    found = np.column_stack([positions(pack, key) for key in (HAND, thing, ARM)])
+    places_FP3 = ((found.reshape(len(found), -1, 3) - mean) / deviation).astype(np.float32)
+    step_F3 = np.full((len(found), 3), np.nan, np.float32)
+    step_F3[:-1] = np.diff(places_FP3[:, 0], axis=0) * np.float32(scales.displacement_gain)
+    if ARM in pack.columns:  # depth counts from a shoulder that the picture does not show
+        places_FP3[np.isnan(places_FP3[:, 2, 0]), :, 2] = np.nan
+    moments = pack.moments_F / np.asarray(motion.moments)
+    return np.column_stack([moments, step_F3, places_FP3.reshape(found.shape)]).astype(np.float32)
 
 
 def positions(pack: Pack, key: str) -> NDArray[np.float32]:

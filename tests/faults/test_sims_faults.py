@@ -220,6 +220,20 @@ def test_backend_that_cannot_render_is_named(tmp_path):
     assert "MUJOCO_GL=disable cannot render" in printed
 
 
+def test_backend_that_there_is_not_is_named():
+    printed = in_a_process(
+        """
+        from robot_wm.contracts.errors import UserError
+        try:
+            import sims
+        except UserError as error:
+            print(error)
+        """,
+        MUJOCO_GL="bogus",
+    )
+    assert "MUJOCO_GL is 'bogus'" in printed and "osmesa" in printed
+
+
 def test_recording_without_a_backend_leaves_no_run_behind(tmp_path):
     printed = in_a_process(
         f"""
