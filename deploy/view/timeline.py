@@ -156,7 +156,7 @@ def _rounded(values_L: NDArray[Any]) -> list[float | None]:
     return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values_L.tolist()]
 
 
-def _drawn(track: Track, x_L: NDArray[np.float64], branches_x: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
+def _drawn(track: Track, x_L: NDArray[np.float64], branches_x: Sequence[NDArray[np.float64]] = ()) -> dict[str, Any]:
     drawn = [c.values_L for c in track.curves] + [branch.values_H for branch in track.branches]
     values = np.concatenate([*drawn, np.asarray(track.limits, dtype=float)])
     finite = values[np.isfinite(values)]

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deploy import cli
+from deploy.runtime.safety import OUT_OF_BOUNDS, SELF_COLLISION, Safety
 from robot_wm.contracts.bundle import read_bundle
+from robot_wm.contracts.robot import Observation
 from robot_wm.contracts.run import MANIFEST, read_run
 
 MJCF = """\
@@ -15,7 +18,7 @@ MJCF = """\
   <option timestep="0.01" integrator="implicitfast"/>
   <default>
     <joint damping="2" armature="0.05"/>
-    <geom type="capsule" contype="0" conaffinity="0" density="500"/>
+    <geom type="capsule" contype="1" conaffinity="0" density="500"/>
     <position kp="80" inheritrange="1"/>
   </default>
   <worldbody>
@@ -50,7 +53,11 @@ end_effector: tip
 control_rate_hz: 20
 frame_skip: 4
 camera: {name: yard, height: 48, width: 48, position_m: [0.9, -0.7, 0.9], target_m: [0.3, 0.0, 0.3], fovy_deg: 45}
-safety: {max_step: 0.1, margin: 0.02}
+safety:
+  max_step: 0.1
+  margin: 0.02
+  self_clearance_m: 0.02
+  workspace_m: [[-0.7, -0.7, -0.1], [0.7, 0.7, 0.62]]
 """
 TINY_PLANNER = ("planner.horizon=2", "planner.candidates=24", "planner.iterations=2", "planner.sampler.elites=6")
 
@@ -102,6 +109,14 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
     assert spec.embodiment == "crane"
     assert spec.command.names == ("swing", "lift", "tilt")
     assert max(spec.parity.values()) < 1e-4
+    assert spec.solids is not None and spec.solids.pairs, "the yaml asks for a clearance: the hook and the mast"
+    safety, still = Safety(spec), np.zeros(6, np.float32)
+    raised = still + np.array([0, -1.3, -0.2, 0, 0, 0], np.float32)  # 64 cm high, beyond what the joints' range allows
+    picture = np.zeros((48, 48, 3), np.uint8)
+    assert safety.check_observation(Observation(picture, still, 0.0), 0.0, planning=True) is None
+    safety.reset()
+    assert safety.check_observation(Observation(picture, raised, 0.1), 0.1, planning=True) == OUT_OF_BOUNDS
+    assert not {SELF_COLLISION, OUT_OF_BOUNDS} & read_run(flown, "run").metrics["guards"].keys()
     evaluation = json.loads((judged / "evaluation.json").read_text())
     names = {controller["name"] for controller in evaluation["controllers"]}
     assert names == {"model", "head", "random", "hold"}
@@ -121,7 +136,7 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
     [
         ("crane.yaml", "end_effector: tip", "end_effector: claw", ["'claw'", "tip"]),
         ("crane.yaml", "control_rate_hz: 20", "control_rate_hz: 33", ["control_rate_hz", "33"]),
-        ("crane.yaml", "max_step: 0.1", "max_step: 0.1, colour: red", ["'colour'", "margin"]),
+        ("crane.yaml", "max_step: 0.1", "max_step: 0.1\n  colour: red", ["'colour'", "margin"]),
         ("crane.yaml", "interface: joint_position", "interface: telepathy", ["telepathy", "joint_torque"]),
         ("crane.yaml", "path: crane.xml", "path: other.xml", ["other.xml"]),
         ("crane.xml", 'joint name="lift"', 'joint nom="lift"', ["crane.xml", "does not compile"]),
