@@ -1,0 +1,114 @@
+"""Practice pictures: the body's own model in poses that its log never took, to learn reading it without a label."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from calibration.body_model import BodyModel
+from robot_wm import console
+from robot_wm.data.video import resize
+from sims.behaviours import babble
+from sims.robots import load
+from sims.simulation import Simulation
+
+_BEYOND = 0.1  # of each joint's span in the log, on both sides: goals lie a little outside it
+_WIDE = 0.25  # of the poses are drawn from the joints' whole ranges
+_SINKS_M, _TRIES = 0.005, 10  # a pose in which two parts overlap by more is drawn anew
+_ASIDE_M = 0.12  # how far a movable object is put from where it begins
+_DRIVE_S, _EVERY = 2.4, 2  # of a hand on rails, whose joints nobody commands: driven about, and every so many ticks seen
+_EXPOSURE, _TINT, _NOISE = 0.15, 0.05, 3.0  # of pictures while reading is learned; the last one of 255
+
+
+@dataclass(frozen=True)
+class Stills:
+    """Pictures of the body at rest or in passing, and where it was: what a goal is.
+
+    Attributes:
+        frames: (N, Y, X, 3) uint8, at the encoder's size.
+        positions: (N, Q), the entries of proprio that measure a position, in their own units.
+    """
+
+    frames: Tensor
+    positions: Tensor
+
+
+def practise(body: BodyModel, log_FQ: NDArray[np.floating], count: int, size: int, seed: int) -> Stills:
+    """Draw `count` pictures of the body's MuJoCo model as its camera would see it.
+
+    Joints are put near where the log (F, Q) has them, a quarter of the poses anywhere in their ranges; what encoders
+    read too much is added. A hand on rails is driven about instead.
+
+    Raises:
+        UserError: the camera is not in the model, or nothing can render here.
+    """
+    rng = np.random.default_rng([seed, 11])
+    with load(body.embodiment) as simulation:
+        take = _driven if simulation.command.interface == "end_effector_velocity" else _posed
+        frames, positions = take(simulation, log_FQ, count, size, rng)
+        bias_Q = [body.bias.get(name.removesuffix("_position"), 0.0) for name in simulation.proprio_names]
+    shown_NQ = np.asarray(positions, np.float32) + np.asarray(bias_Q[: log_FQ.shape[1]], np.float32)
+    return Stills(torch.from_numpy(np.stack(frames)), torch.from_numpy(shown_NQ))
+
+
+_Taken = tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]
+
+
+def _posed(
+    simulation: Simulation, log_FQ: NDArray[np.floating], count: int, size: int, rng: np.random.Generator
+) -> _Taken:
+    low, high = simulation.joint_limits()
+    beyond = _BEYOND * np.ptp(log_FQ, axis=0)
+    near_low, near_high = (np.clip(end, low, high) for end in (log_FQ.min(0) - beyond, log_FQ.max(0) + beyond))
+    start_m = simulation.object() if simulation.has_object else np.zeros(3)
+    frames, positions = [], []
+    for _ in console.track(range(count), "calibrate (practice)", count):
+        wide = rng.random() < _WIDE
+        if simulation.has_object:
+            simulation.place_object(start_m + [*rng.uniform(-_ASIDE_M, _ASIDE_M, 2), 0.0])
+        for _ in range(_TRIES):
+            simulation.pose(rng.uniform(low, high) if wide else rng.uniform(near_low, near_high))
+            if simulation.data.contact.dist.min(initial=0.0) > -_SINKS_M:
+                break
+        _see(simulation, size, frames, positions)
+    return frames, positions
+
+
+def _driven(
+    simulation: Simulation, log_FQ: NDArray[np.floating], count: int, size: int, rng: np.random.Generator
+) -> _Taken:
+    frames: list[NDArray[np.uint8]] = []
+    positions: list[NDArray[np.float32]] = []
+    ticks = max(_EVERY, round(_DRIVE_S * simulation.embodiment.control_rate_hz))
+    with console.progress("calibrate (practice)", count) as bar:
+        while len(frames) < count:
+            simulation.reset(int(rng.integers(2**31)))
+            for tick, command_U in enumerate(babble(simulation, ticks, rng)):
+                simulation.step(command_U)
+                if tick % _EVERY == 0 and len(frames) < count:
+                    _see(simulation, size, frames, positions)
+                    bar.advance()
+    return frames, positions
+
+
+def _see(
+    simulation: Simulation, size: int, frames: list[NDArray[np.uint8]], positions: list[NDArray[np.float32]]
+) -> None:
+    names = simulation.proprio_names
+    measured = [not name.endswith("velocity") for name in names]
+    frames.append(resize(simulation.frame(), (size, size)))
+    positions.append(simulation.proprio()[measured])
+
+
+def other_light(frames_BYXC: Tensor, generator: torch.Generator) -> Tensor:
+    """The pictures in other light, as floats in 0 to 255: each with an exposure, tint and noise of its own."""
+
+    def draw(*shape: int) -> Tensor:
+        return 2 * torch.rand(shape, generator=generator) - 1
+
+    num = len(frames_BYXC)
+    light = (1 + _EXPOSURE * draw(num, 1, 1, 1)) * (1 + _TINT * draw(num, 1, 1, 3))
+    noise = _NOISE * draw(num, 1, 1, 1) * torch.randn(frames_BYXC.shape, generator=generator)
+    return (frames_BYXC * light + noise).clamp(0, 255)
