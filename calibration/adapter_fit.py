@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calibration.low_rank import low_rank
+from calibration.practice import practice_loss
 from calibration.threads import one_thread
 from calibration.transitions import Transitions
 from robot_wm import console
@@ -138,6 +139,7 @@ def fit(
     log: Callable[..., None],
     latents: Tensor | None = None,
     judge: Callable[[Tensor], float] | None = None,
+    stills: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, float | None]:
     """Fit in place: first (optionally) with the encoder, then on its frozen latents (F, D).
 
@@ -151,6 +153,7 @@ def fit(
         latents: those of an encoder that stays as it is, computed before.
         judge: error on data kept out, given the latents; the weights with the least are kept, so that few transitions
             are not learned by heart and many are used to the end.
+        stills: latents (N, D) and positions (N, Q) of practice pictures, which the proprio head learns to read as well.
 
     Raises:
         UserError: the loss is not finite.
@@ -162,7 +165,7 @@ def fit(
     if latents is None or config.encoder_steps > 0:
         latents = encode_all(calibrated.model, windows.frames)
     with one_thread(), low_rank(calibrated.model.dynamics, config.dynamics_rank):
-        error = _run(calibrated, windows, latents, config, pretrained, generator, log, judge)
+        error = _run(calibrated, windows, latents, config, pretrained, generator, log, judge, stills)
     return latents, error
 
 
@@ -189,6 +192,7 @@ def _run(
     generator: torch.Generator,
     log: Callable[..., None],
     judge: Callable[[Tensor], float] | None = None,
+    stills: tuple[Tensor, Tensor] | None = None,
 ) -> float | None:
     """One phase: with the encoder in the loop (`latents` None), or on latents known before; returns the least error."""
     joint = latents is None
@@ -218,6 +222,11 @@ def _run(
             label = (config.label if step < steps / 4 else 0.05 * config.label) if pretrained else 0.0
             known = labels[drawn] if labels is not None else infer(calibrated.model, z_BLD)
             terms = fit_terms(calibrated, z_BLD, windows, rows, known, config, label)
+            if stills is not None:
+                terms["practice"] = practice_loss(
+                    calibrated.body, stills, batch * z_BLD.shape[1], config.noise, generator
+                )
+                terms["total"] = terms["total"] + config.proprio * terms["practice"]
             if joint:
                 directions = F.normalize(torch.randn(z_BLD.shape[-1], 256), dim=0)
                 terms["total"] = terms["total"] + 0.1 * sigreg(z_BLD.flatten(0, 1), directions)

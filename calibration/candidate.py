@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calibration import kinematic_start
 from calibration.adapter_fit import Calibrated, FitConfig, Windows, encode_all, fit, fit_encoder, make_windows
+from calibration.practice import Stills
 from calibration.prediction import predict_held_out
 from calibration.transitions import Transitions
 from robot_wm.models.adapter import KinematicAdapter, ProprioHead, make_adapter
@@ -36,6 +37,7 @@ class Ground:
         focal: of the camera, in half heights of the picture.
         fit: how the fit is run.
         seed: of weights and batches.
+        practice: pictures beside the log's that the body is read from.
     """
 
     model: WorldModel
@@ -46,11 +48,18 @@ class Ground:
     focal: float
     fit: FitConfig
     seed: int
+    practice: Stills | None = None
 
     @cached_property
     def latents(self) -> Tensor:
         """Of all frames of the log, (F, D), by the encoder as pretrained."""
         return encode_all(self.model, self.frames)
+
+    @cached_property
+    def stills(self) -> tuple[Tensor, Tensor] | None:
+        """Latents (N, D) and positions (N, Q) of the practice pictures."""
+        practice = self.practice
+        return None if practice is None else (encode_all(self.model, practice.frames), practice.positions)
 
     @property
     def frames(self) -> Tensor:
@@ -95,7 +104,8 @@ def fit_candidate(
 
     known = ground.latents if ground.fit.encoder_steps == 0 else None
     watched = judge if unseen is not None else None
-    latents, error = fit(calibrated, windows, config, ground.pretrained, ground.seed, log, known, watched)
+    stills = ground.stills if ground.fit.encoder_steps == 0 else None
+    latents, error = fit(calibrated, windows, config, ground.pretrained, ground.seed, log, known, watched, stills)
     return Candidate(kind, calibrated, latents, error)
 
 

@@ -1,6 +1,8 @@
 """A fit that waits in the run folder until what follows is done: an interrupted run does not fit again."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,20 +10,59 @@ from torch import Tensor
 
 from calibration.adapter_fit import Calibrated, encode_all
 from calibration.candidate import Candidate, Ground, Kind, assemble
+from calibration.choice import choose
+from calibration.practice import Stills
+from calibration.reading_fit import Reading, ReadingConfig, learn_to_read, with_encoder
 from robot_wm import console
 from robot_wm.contracts import files
+from robot_wm.contracts.config import from_mapping, to_mapping
+from robot_wm.contracts.run import Run
 from robot_wm.training.checkpoint import load_into, load_weights, save_weights
 
 _WEIGHTS, _CHOICE = "fitted.safetensors", "fitted.json"
 
 
-def keep(folder: Path, chosen: Candidate, errors: dict[str, float]) -> None:
+def fit_or_find(
+    run: Run,
+    ground: Ground,
+    asked: Kind | Literal["auto"],
+    config: ReadingConfig,
+    practise: Callable[[NDArray[np.floating], int, int], Stills | None],
+    used: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    later: int,
+) -> tuple[Ground, Candidate, dict[str, float], Reading | None]:
+    """The fit, or the one that an interrupted run left: reading is learned first, then all that is chosen by `choose`.
+
+    `practise` draws practice pictures, given the log's positions, how many and their size. Returns the ground with the
+    encoder that reads best, the adapter chosen, the error of each, and what learning to read brought.
+    """
+    found = kept(run.path, ground, used)
+    if found is None:
+        reading, taught = None, ground
+        if config.steps:
+            positions_FQ = ground.transitions.proprio_FP[:, ground.body.position_P]
+            practice = practise(positions_FQ, config.practice, ground.model.config.encoder.size)
+            taught, reading = learn_to_read(ground, practice, config, used, held_out, run.log)
+        found = *choose(taught, asked, used, held_out, run.log, later), reading
+    chosen, errors, reading = found
+    if reading is not None and reading.kept:
+        ground = with_encoder(ground, chosen.calibrated.model.encoder)
+    return ground, chosen, errors, reading
+
+
+def keep(folder: Path, chosen: Candidate, errors: dict[str, float], reading: Reading | None) -> None:
     """Write the weights, then which adapter they are of and what the choice rests on."""
     save_weights(folder / _WEIGHTS, _tensors(chosen.calibrated))
-    files.write_json(folder / _CHOICE, {"kind": chosen.kind, "errors": errors})
+    files.write_json(
+        folder / _CHOICE,
+        {"kind": chosen.kind, "errors": errors, "reading": None if reading is None else to_mapping(reading)},
+    )
 
 
-def kept(folder: Path, ground: Ground, used: NDArray[np.int64]) -> tuple[Candidate, dict[str, float]] | None:
+def kept(
+    folder: Path, ground: Ground, used: NDArray[np.int64]
+) -> tuple[Candidate, dict[str, float], Reading | None] | None:
     """What `keep` wrote before the run was interrupted, if it came to that."""
     if not (folder / _CHOICE).is_file():
         return None
@@ -32,8 +73,11 @@ def kept(folder: Path, ground: Ground, used: NDArray[np.int64]) -> tuple[Candida
     for prefix, module in (("model.", calibrated.model), ("body.", calibrated.body)):
         load_into(module, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, folder)
     console.say(f"calibrate: goes on behind the fit ({kind} adapter)")
-    latents = encode_all(calibrated.model, ground.frames) if ground.fit.encoder_steps else ground.latents
-    return Candidate(kind, calibrated.eval(), latents), choice["errors"]
+    told = choice["reading"]
+    reading = None if told is None else from_mapping(Reading, told, str(folder / _CHOICE))
+    same = ground.fit.encoder_steps == 0 and not (reading and reading.kept)
+    latents = ground.latents if same else encode_all(calibrated.model, ground.frames)
+    return Candidate(kind, calibrated.eval(), latents), choice["errors"], reading
 
 
 def drop(folder: Path) -> None:

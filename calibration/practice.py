@@ -9,16 +9,22 @@ from torch import Tensor
 
 from calibration.body_model import BodyModel
 from robot_wm import console
+from robot_wm.contracts.errors import UserError
 from robot_wm.data.video import resize
+from robot_wm.models.body import Body
 from sims.behaviours import babble
 from sims.robots import load
 from sims.simulation import Simulation
 
 _BEYOND = 0.1  # of each joint's span in the log, on both sides: goals lie a little outside it
+_STREAM = 11
 _WIDE = 0.25  # of the poses are drawn from the joints' whole ranges
 _SINKS_M, _TRIES = 0.005, 10  # a pose in which two parts overlap by more is drawn anew
 _ASIDE_M = 0.12  # how far a movable object is put from where it begins
-_DRIVE_S, _EVERY = 2.4, 2  # of a hand on rails, whose joints nobody commands: driven about, and every so many ticks seen
+_DRIVE_S, _EVERY = (
+    2.4,
+    2,
+)  # of a hand on rails, whose joints nobody commands: driven about, and every so many ticks seen
 _EXPOSURE, _TINT, _NOISE = 0.15, 0.05, 3.0  # of pictures while reading is learned; the last one of 255
 
 
@@ -35,22 +41,25 @@ class Stills:
     positions: Tensor
 
 
-def practise(body: BodyModel, log_FQ: NDArray[np.floating], count: int, size: int, seed: int) -> Stills:
-    """Draw `count` pictures of the body's MuJoCo model as its camera would see it.
+def practise(body: BodyModel, log_FQ: NDArray[np.floating], count: int, size: int, seed: int) -> Stills | None:
+    """Draw `count` pictures of the body's MuJoCo model as its camera would see it; None where that is impossible.
 
     Joints are put near where the log (F, Q) has them, a quarter of the poses anywhere in their ranges; what encoders
     read too much is added. A hand on rails is driven about instead.
-
-    Raises:
-        UserError: the camera is not in the model, or nothing can render here.
     """
-    rng = np.random.default_rng([seed, 11])
-    with load(body.embodiment) as simulation:
-        take = _driven if simulation.command.interface == "end_effector_velocity" else _posed
-        frames, positions = take(simulation, log_FQ, count, size, rng)
-        bias_Q = [body.bias.get(name.removesuffix("_position"), 0.0) for name in simulation.proprio_names]
-    shown_NQ = np.asarray(positions, np.float32) + np.asarray(bias_Q[: log_FQ.shape[1]], np.float32)
-    return Stills(torch.from_numpy(np.stack(frames)), torch.from_numpy(shown_NQ))
+    if not count:
+        return None
+    rng = np.random.default_rng([seed, _STREAM])
+    try:
+        with load(body.embodiment) as simulation:
+            take = _driven if simulation.command.interface == "end_effector_velocity" else _posed
+            frames, positions = take(simulation, log_FQ, count, size, rng)
+            joints = [name.removesuffix("_position") for name in simulation.proprio_names[: log_FQ.shape[1]]]
+    except UserError as error:
+        console.say(f"calibrate: reading is learned from the log's pictures alone: {error}")
+        return None
+    read_NQ = np.asarray(positions) + [body.bias.get(name, 0.0) for name in joints]
+    return Stills(torch.from_numpy(np.stack(frames)), torch.from_numpy(read_NQ.astype(np.float32)))
 
 
 _Taken = tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]
@@ -63,11 +72,12 @@ def _posed(
     beyond = _BEYOND * np.ptp(log_FQ, axis=0)
     near_low, near_high = (np.clip(end, low, high) for end in (log_FQ.min(0) - beyond, log_FQ.max(0) + beyond))
     start_m = simulation.object() if simulation.has_object else np.zeros(3)
-    frames, positions = [], []
+    frames: list[NDArray[np.uint8]] = []
+    positions: list[NDArray[np.float32]] = []
     for _ in console.track(range(count), "calibrate (practice)", count):
         wide = rng.random() < _WIDE
         if simulation.has_object:
-            simulation.place_object(start_m + [*rng.uniform(-_ASIDE_M, _ASIDE_M, 2), 0.0])
+            simulation.place_object(start_m + np.array([*rng.uniform(-_ASIDE_M, _ASIDE_M, 2), 0.0]))
         for _ in range(_TRIES):
             simulation.pose(rng.uniform(low, high) if wide else rng.uniform(near_low, near_high))
             if simulation.data.contact.dist.min(initial=0.0) > -_SINKS_M:
@@ -112,3 +122,14 @@ def other_light(frames_BYXC: Tensor, generator: torch.Generator) -> Tensor:
     light = (1 + _EXPOSURE * draw(num, 1, 1, 1)) * (1 + _TINT * draw(num, 1, 1, 3))
     noise = _NOISE * draw(num, 1, 1, 1) * torch.randn(frames_BYXC.shape, generator=generator)
     return (frames_BYXC * light + noise).clamp(0, 255)
+
+
+def practice_loss(
+    body: Body, stills: tuple[Tensor, Tensor], count: int, noise: float, generator: torch.Generator
+) -> Tensor:
+    """Mean squared error of the positions that are read from `count` practice pictures, standardised."""
+    rows = torch.randint(len(stills[0]), (count,), generator=generator)
+    z_BD, position_P = stills[0][rows], body.position_P.bool()
+    read_BQ = body.read((z_BD + noise * torch.randn_like(z_BD))[:, None])[:, position_P]
+    known_BQ = (stills[1][rows] - body.proprio_mean_P[position_P]) / body.proprio_std_P[position_P]
+    return (read_BQ - known_BQ).square().mean()

@@ -6,6 +6,7 @@ from calibration.body_model import FoundCamera, FoundModel
 from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import Certainty
+from calibration.reading_fit import Reading
 
 SUMMARY = "summary.json"
 
@@ -25,6 +26,7 @@ class Summary:
         certainty: whether the errors that the model expects are the ones that come.
         faults: of the log, each as a line.
         model, camera: what was identified and placed beside; None where it was not.
+        reading: what learning to read the body brought; None where it was not tried.
         notes: why the model was not identified, where that was tried in vain.
     """
 
@@ -42,3 +44,4 @@ class Summary:
     model: FoundModel | None = None
     camera: FoundCamera | None = None
     notes: tuple[str, ...] = ()
+    reading: Reading | None = None

@@ -15,14 +15,15 @@ from calibration import fitted, kinematics, log_timing
 from calibration.adapter_fit import FitConfig, Windows, make_windows
 from calibration.body_model import BodyModel, BodyModelConfig, measure_body
 from calibration.candidate import Candidate, Ground
-from calibration.choice import choose
 from calibration.head_fit import HeadFitConfig, fit_head
 from calibration.learning_curve import learn
 from calibration.live import TwinConfig, record_twin
 from calibration.log_faults import Examined, examine_log, say_faults
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import fit_posterior
+from calibration.practice import practise
 from calibration.prediction import Prediction, predict_held_out
+from calibration.reading_fit import ReadingConfig
 from calibration.report import write_refusal, write_report
 from calibration.response_fit import settle
 from calibration.signals import Fault, refuse
@@ -59,6 +60,7 @@ class CalibrateConfig:
         twin: which twin that is.
         transitions: labelled transitions (model steps) used, from the beginning of the log.
         pretrained: false starts from random weights instead: the reference that shows what pretraining is worth.
+        reading: how the encoder is taught to read this body, before anything is predicted.
         head: how the command head is trained.
         body: what is measured of the body beside its pictures: its MuJoCo model and its camera.
         timing: measure the delay from command to frame, and take it out where the log tells it reliably; else the
@@ -76,6 +78,7 @@ class CalibrateConfig:
     pretrained: bool = True
     adapter: AdapterConfig = field(default_factory=lambda: AdapterConfig(kind="auto"))
     fit: FitConfig = field(default_factory=FitConfig)
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
     head: HeadFitConfig = field(default_factory=HeadFitConfig)
     body: BodyModelConfig = field(default_factory=BodyModelConfig)
     timing: bool = True
@@ -212,9 +215,11 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
             "Record two or more: the fit is judged on episodes that it has not seen",
         )
     used, held_out = (episodes[part] for part in split(len(episodes), config.validation, config.seed))
-    chosen, errors = fitted.kept(run.path, ground, used) or choose(
-        ground, config.adapter.kind, used, held_out, run.log, config.head.steps + 3 * config.curve_steps
-    )
+    taught = partial(practise, measured, seed=config.seed)
+    ground, chosen, errors, reading = fitted.fit_or_find(
+        run, ground, config.adapter.kind, config.reading, taught, used, held_out,
+        config.head.steps + 3 * config.curve_steps,
+    )  # fmt: skip
     seen, unseen = (make_windows(transitions, ground.window, part) for part in (used, held_out))
     prediction = predict_held_out(chosen.calibrated, unseen, 4, chosen.latents)
     gate = {"better_than_hold": bool(prediction.error_K[-1] < prediction.copy_K[-1])}
@@ -225,7 +230,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
             f"against {quantity.shown(prediction.copy_K[-1])}, {config.fit.rollout_steps} steps ahead)",
             "Record more transitions, check that the log's commands and frames belong together",
         )
-    fitted.keep(run.path, chosen, errors)
+    fitted.keep(run.path, chosen, errors, reading)
     told, used_prediction = _respond(ground, chosen, seen, unseen)
     _show(used_prediction, prediction, quantity)
     if config.head.steps:
@@ -240,6 +245,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
     summary = Summary(
         transitions.count, len(used), len(held_out), units, told, chosen.kind, errors, known.clocks, curve, certainty,
         tuple(str(fault) for fault in known.faults), measured.model, measured.camera, measured.notes,
+        reading,
     )  # fmt: skip
     files.write_json(run.path / SUMMARY, to_mapping(summary))
     names = tuple(np.array(ground.body.proprio_names)[ground.body.position_P].tolist())
@@ -255,6 +261,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
         "adapter": chosen.kind,
         "delay_s": delay_s,
         "read_error": prediction.read_error,
+        "practice": reading.practice if reading is not None and reading.kept else 0,
         "error_by_step": prediction.error_K.tolist(),
         "copy_error_by_step": prediction.copy_K.tolist(),
         "told_by_commands": list(told),
