@@ -35,7 +35,7 @@ def choose(
     unseen, kinds = make_windows(ground.transitions, ground.window, held_out), _kinds(ground, asked)
     errors: dict[Kind, float] = {}
     steps, took_s, frozen = max(1, ground.fit.steps // _TRIAL), dict[Kind, float](), ground.fit.encoder_steps == 0
-    if len(kinds) > 1 and not frozen:
+    if not frozen and (len(kinds) > 1 or ground.practice is not None):
         ground = with_fitted_encoder(ground, used, log)  # once: it takes many times as long as all that follows
     if ground.fit.encoder_steps == 0:
         _ = ground.latents  # the frames are encoded once, which is no part of a step's time

@@ -11,6 +11,7 @@ from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import Certainty
 from calibration.prediction import Prediction
+from calibration.reading_fit import Reading
 from calibration.report_body import body_advice, camera_words, more_parameters, overlay, parameters, small, tracking
 from calibration.signals import Fault
 from calibration.summary import Summary
@@ -68,6 +69,7 @@ def write_report(
         curve=_curve(summary.curve, quantity) if summary.curve is not None else None,
         timing=_timing(summary.timing, embodiment) if summary.timing is not None else None,
         certainty=_certainty(summary.certainty),
+        reading=_reading(summary.reading, pictures.read_error, quantity),
         **_body(folder, summary),
     )
     return REPORT
@@ -187,6 +189,19 @@ def _certainty(found: Certainty) -> str:
         "than of another (50 % would be chance). It is unsure where commands and pictures lead away from those of the "
         "log."
     )
+
+
+def _reading(found: Reading | None, error: float, quantity: Quantity) -> str:
+    """What a picture says of where the body is, which is all that a goal picture says."""
+    known = (
+        f"On pictures of episodes that the fit did not see, the {quantity.what} read from them: {quantity.shown(error)} off."
+    )
+    if found is None:
+        return f"{known} reading.steps=200 teaches the encoder this body, for some minutes more."
+    seen = f"the log and {found.practice:,} practice pictures" if found.practice else "the log alone"
+    told = f"before {quantity.shown(found.before)}, after {quantity.shown(found.after)}"
+    kept = "" if found.kept else " It was dropped: the encoder is as pretraining left it."
+    return f"{known} An encoder was taught this body from {seen} ({told}, each read by a head of its own).{kept}"
 
 
 def _curve(curve: LearningCurve, quantity: Quantity) -> Figure:

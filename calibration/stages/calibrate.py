@@ -244,8 +244,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
     _save_arrays(run.path / "prediction.npz", used_prediction, prediction)
     summary = Summary(
         transitions.count, len(used), len(held_out), units, told, chosen.kind, errors, known.clocks, curve, certainty,
-        tuple(str(fault) for fault in known.faults), measured.model, measured.camera, measured.notes,
-        reading,
+        tuple(str(fault) for fault in known.faults), measured.model, measured.camera, measured.notes, reading,
     )  # fmt: skip
     files.write_json(run.path / SUMMARY, to_mapping(summary))
     names = tuple(np.array(ground.body.proprio_names)[ground.body.position_P].tolist())
