@@ -193,9 +193,8 @@ def _certainty(found: Certainty) -> str:
 
 def _reading(found: Reading | None, error: float, quantity: Quantity) -> str:
     """What a picture says of where the body is, which is all that a goal picture says."""
-    known = (
-        f"On pictures of episodes that the fit did not see, the {quantity.what} read from them: {quantity.shown(error)} off."
-    )
+    what = f"the {quantity.what} read from them: {quantity.shown(error)} off."
+    known = f"On pictures of episodes that the fit did not see, {what}"
     if found is None:
         return f"{known} reading.steps=200 teaches the encoder this body, for some minutes more."
     seen = f"the log and {found.practice:,} practice pictures" if found.practice else "the log alone"
