@@ -21,7 +21,7 @@ from deploy.bench.result import Row
 from deploy.bench.windows import CORES, FPS, WINDOW, Windows, film_of
 from robot_wm import console
 
-_SIZES, _BATCH, _AHEAD = (64, 128, 224), 256, 3  # [px], windows, batches in preparation and one more
+_SIZES, _BATCH = (64, 128, 224), 256  # [px], windows
 _SHARE, _TIMES, _BUILD = 0.8, 2.0, 0.9  # targets: of a bare gather; over the Lance loader; of bare decoding
 _VIDEOS = (("640 × 480 at 30 Hz", 480, 640, 30.0), ("64 × 64 at 5 Hz", 64, 64, FPS))
 
@@ -87,14 +87,11 @@ def _loading(film_ETYXC: NDArray[np.uint8], size: int, amount: _Amount, folder: 
 
 
 def _rate(method: Windows, seconds: float) -> float:
-    """Per second, over whole calls. What prepares batches ahead has as many in preparation at the end as at the start,
-    and is given time to finish them before another method's turn."""
-    for _ in range(_AHEAD):
-        method()
-    calls, count, started_s = 0, 0, time.perf_counter()
+    """Per second, over whole calls."""
+    method()
+    count, started_s = 0, time.perf_counter()
     while (passed_s := time.perf_counter() - started_s) < seconds:
-        count, calls = count + method(), calls + 1
-    time.sleep(_AHEAD * passed_s / calls)
+        count += method()
     return count / passed_s
 
 
