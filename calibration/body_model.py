@@ -9,8 +9,8 @@ import numpy as np
 
 from calibration import mjcf
 from calibration.board import Board
+from calibration.camera_placement import BEFORE, OVERLAY, CameraConfig, calibrate_camera
 from calibration.camera_placement import MODEL as PLACED
-from calibration.camera_placement import OVERLAY, CameraConfig, calibrate_camera
 from calibration.camera_placement import REPORT as PLACE
 from calibration.identification import IdentifyConfig, identify_body
 from calibration.log_faults import Examined
@@ -107,7 +107,7 @@ class BodyModel:
 
     def copy_to(self, folder: Path) -> list[str]:
         """Patch, MJCF, camera and overlay beside the calibration that used them; returns their names."""
-        names = {"identified": (mjcf.PATCH, mjcf.MODEL), "camera": (PLACE, PLACED, OVERLAY)}
+        names = {"identified": (mjcf.PATCH, mjcf.MODEL), "camera": (PLACE, PLACED, BEFORE, OVERLAY)}
         copied = [(run / name, name) for kind, run in self.runs.items() for name in names[kind]]
         for source, name in copied:
             files.write_atomic(folder / name, source.read_bytes())

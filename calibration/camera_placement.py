@@ -1,7 +1,7 @@
 """Where a body's camera is and how it sees, from a log in which the hand and a printed board move before it."""
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mujoco
@@ -14,7 +14,7 @@ from calibration.board import Board, View, find
 from robot_wm import console
 from robot_wm.contracts import files
 from robot_wm.contracts.dataset import STATE
-from robot_wm.contracts.embodiment import Embodiment
+from robot_wm.contracts.embodiment import Camera, Embodiment
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import dataset_folder, open_run
 from robot_wm.data.lerobot import LeRobotDataset
@@ -22,7 +22,8 @@ from sims import models, robots
 from sims.render import Renderer
 from sims.simulation import Simulation
 
-MODEL, REPORT, OVERLAY = "camera.xml", "camera.json", "overlay.png"
+MODEL, REPORT = "camera.xml", "camera.json"
+BEFORE, OVERLAY = "overlay_before.png", "overlay.png"
 _GOOD_PX = 0.5
 
 
@@ -76,7 +77,11 @@ def calibrate_camera(config: CameraConfig) -> Path:
         camera.set_camera(spec, config.embodiment.camera.name, body, T_body_mount @ placed.T_mount_cam, placed.lens)
         mjcf.find_meshes(spec)
         written = mjcf.write(run.path / MODEL, spec)
-        _save_overlay(run.path / OVERLAY, config, spec.compile(), simulation, frames[0], states[0], placed.lens)
+        _hand(simulation, states[0], config.bias)
+        straight = camera.undistort(frames[0], placed.lens)
+        _save_overlay(run.path / BEFORE, simulation.model, simulation.data.qpos, config.embodiment.camera, straight)
+        seen = replace(config.embodiment.camera, position_m=None, target_m=None)
+        _save_overlay(run.path / OVERLAY, spec.compile(), simulation.data.qpos, seen, straight)
         found = camera.describe(lens, placed) | {"views": len(views)}
         files.write_json(run.path / REPORT, found)
         console.say(
@@ -84,7 +89,7 @@ def calibrate_camera(config: CameraConfig) -> Path:
             f"{np.rad2deg(placed.interval_rad):.3f} degrees (95 %)"
         )
         metrics = {"error_px": placed.error_px, "interval_m": placed.interval_m, "views": len(views)}
-        run.finish([*written, REPORT, OVERLAY], metrics, embodiment_sha256=config.embodiment.digest())
+        run.finish([*written, REPORT, BEFORE, OVERLAY], metrics, embodiment_sha256=config.embodiment.digest())
         return run.path
 
 
@@ -142,21 +147,15 @@ def _mount(simulation: Simulation, config: CameraConfig) -> tuple[str, NDArray]:
 
 
 def _save_overlay(
-    path: Path,
-    config: CameraConfig,
-    model: mujoco.MjModel,
-    simulation: Simulation,
-    frame: NDArray[np.uint8],
-    state: NDArray,
-    lens: camera.Intrinsics,
+    path: Path, model: mujoco.MjModel, qpos: NDArray, seen: Camera, straight_YXC: NDArray[np.uint8]
 ) -> None:
-    _hand(simulation, state, config.bias)
+    """A picture without its lens's distortion, and the model's render in the same pose over it."""
     data = mujoco.MjData(model)
-    data.qpos[:] = simulation.data.qpos
+    data.qpos[:] = qpos
     mujoco.mj_forward(model, data)
-    placed = type(config.embodiment.camera)(config.embodiment.camera.name, *frame.shape[:2])
-    renderer = Renderer(model, placed)
-    picture = camera.overlay(camera.undistort(frame, lens), renderer.frame(data))
+    height, width = straight_YXC.shape[:2]
+    renderer = Renderer(model, replace(seen, height=height, width=width))
+    picture = camera.overlay(straight_YXC, renderer.frame(data))
     renderer.close()
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "PNG")

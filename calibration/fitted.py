@@ -13,6 +13,7 @@ from calibration.candidate import Candidate, Ground, Kind, assemble
 from calibration.choice import choose
 from calibration.practice import Stills
 from calibration.reading_fit import Reading, ReadingConfig, learn_to_read, with_encoder
+from calibration.time_left import TimeLeft
 from robot_wm import console
 from robot_wm.contracts import files
 from robot_wm.contracts.config import from_mapping, to_mapping
@@ -30,7 +31,7 @@ def fit_or_find(
     practise: Callable[[NDArray[np.floating], int, int], Stills | None],
     used: NDArray[np.int64],
     held_out: NDArray[np.int64],
-    later: int,
+    left: TimeLeft,
 ) -> tuple[Ground, Candidate, dict[str, float], Reading | None]:
     """The fit, or the one that an interrupted run left: reading is learned first, then all that is chosen by `choose`.
 
@@ -44,7 +45,7 @@ def fit_or_find(
             positions_FQ = ground.transitions.proprio_FP[:, ground.body.position_P]
             practice = practise(positions_FQ, config.practice, ground.model.config.encoder.size)
             taught, reading = learn_to_read(ground, practice, config, used, held_out, run.log)
-        found = *choose(taught, asked, used, held_out, run.log, later), reading
+        found = *choose(taught, asked, used, held_out, run.log, left), reading
     chosen, errors, reading = found
     if reading is not None and reading.kept:
         ground = with_encoder(ground, chosen.calibrated.model.encoder)

@@ -55,8 +55,8 @@ def of_body(simulation: Simulation, bias_rad: Mapping[str, float] | None = None)
             seen_m.append(data.xpos[above].copy())
             chain.append(builder.point(model.body(above).name, above, np.zeros(3)))
         above = int(model.body_parentid[above])
-    kept = [chain[i] for i in np.unique(np.linspace(0, len(chain) - 1, _MOST_POINTS - 1).round().astype(int))]
-    return Kinematics(tuple(builder.links), (*found, *(kept if chain else ())))
+    spread = np.unique(np.linspace(0, len(chain) - 1, _MOST_POINTS - 1).round().astype(int)) if chain else []
+    return Kinematics(tuple(builder.links), (*found, *(chain[i] for i in spread)))
 
 
 def of_bodies(model: mujoco.MjModel, data: mujoco.MjData, joints: dict[int, int], names: list[str]) -> Kinematics:

@@ -11,6 +11,7 @@ from calibration.candidate import Ground, Kind, fit_candidate
 from calibration.prediction import predict_held_out
 
 _SHARES = (0.25, 0.5, 1.0)
+FITS = len(_SHARES)
 _AHEAD = (2, 4)  # times as much data
 _DRAWS, _BLOCKS = 400, 12  # of the bootstrap: windows next to each other are alike, and are drawn together
 

@@ -1,6 +1,8 @@
 """Open-loop prediction on the held-out part of a log, beside copying the last frame."""
 
+import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calibration.adapter_fit import Calibrated, Windows, encode_all
+from robot_wm import console
+from robot_wm.contracts import files
+from robot_wm.page.plot import Quantity
+
+ARRAYS = "prediction.npz"
 
 
 @dataclass(frozen=True)
@@ -71,4 +78,29 @@ def predict_held_out(calibrated: Calibrated, windows: Windows, shown: int, laten
         float(distance(read - proprio[:, -1])),
         windows.frames[rows[chosen][:, history:]].numpy(),
         windows.frames[nearest].reshape(shape).numpy(),
+    )
+
+
+def save_arrays(path: Path, prediction: Prediction, pictures: Prediction) -> None:
+    """Write the frames shown and the errors by step, atomically."""
+    arrays: dict[str, NDArray] = {
+        "truth_frames": prediction.truth_nKYXC,
+        "nearest_frames": prediction.nearest_nKYXC,
+        "error_by_step": prediction.error_K,
+        "pictures_error_by_step": pictures.error_K,
+        "copy_error_by_step": prediction.copy_K,
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    files.write_atomic(path, buffer.getvalue())
+
+
+def show(prediction: Prediction, pictures: Prediction, quantity: Quantity) -> None:
+    """A table on the terminal: as the controller predicts, from pictures alone, and of holding still."""
+    errors = zip(prediction.error_K, pictures.error_K, prediction.copy_K, strict=True)
+    rows = [(k + 1, *(f"{quantity.per_si * error:.4g}" for error in row)) for k, row in enumerate(errors)]
+    console.table(
+        f"held-out error of the {quantity.what} [{quantity.unit}]: root of the mean squared distance over all of them",
+        ("steps ahead", "as the controller predicts", "from pictures alone", "hold still"),
+        rows,
     )

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from calibration.camera_placement import BEFORE, OVERLAY
 from calibration.learning_curve import LearningCurve
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import Certainty
 from calibration.prediction import Prediction
 from calibration.reading_fit import Reading
-from calibration.report_body import body_advice, camera_words, more_parameters, overlay, parameters, small, tracking
+from calibration.report_body import body_advice, camera_words, more_parameters, parameters, picture, small, tracking
 from calibration.signals import Fault
 from calibration.summary import Summary
 from calibration.timing import Delay
@@ -89,7 +90,7 @@ def _body(folder: Path, summary: Summary) -> dict[str, Any]:
         said |= {"model_error": errors, "tracking": tracking(model, summary.position_units)}
         said |= {"parameters": parameters(model), "more": more_parameters(model)}
     if camera is not None:
-        said |= {"camera": camera_words(camera), "overlay": overlay(folder)}
+        said |= {"camera": camera_words(camera), "overlays": (picture(folder / BEFORE), picture(folder / OVERLAY))}
     return said
 
 

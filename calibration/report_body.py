@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from calibration.body_model import FoundCamera, FoundModel, FoundParameter
-from calibration.camera_placement import OVERLAY
 from calibration.summary import Summary
 
 _MANY = 24  # parameters shown; the rest is in identified.json
@@ -61,9 +60,9 @@ def camera_words(found: FoundCamera) -> str:
     )
 
 
-def overlay(folder: Path) -> str:
-    """The overlay picture of a run, for the page itself."""
-    return "data:image/png;base64," + base64.b64encode((folder / OVERLAY).read_bytes()).decode()
+def picture(path: Path) -> str:
+    """A PNG file, for the page itself."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def body_advice(summary: Summary) -> list[str]:

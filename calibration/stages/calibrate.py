@@ -1,6 +1,5 @@
 """Calibrate a pretrained world model to one body from a short log of it."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,25 +8,26 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from calibration import fitted, kinematics, log_timing
 from calibration.adapter_fit import FitConfig, Windows, make_windows
 from calibration.body_model import BodyModel, BodyModelConfig, measure_body
 from calibration.candidate import Candidate, Ground
+from calibration.choice import steps_to_choose
 from calibration.head_fit import HeadFitConfig, fit_head
-from calibration.learning_curve import learn
+from calibration.learning_curve import FITS, learn
 from calibration.live import TwinConfig, record_twin
 from calibration.log_faults import Examined, examine_log, say_faults
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import fit_posterior
 from calibration.practice import practise
-from calibration.prediction import Prediction, predict_held_out
+from calibration.prediction import ARRAYS, Prediction, predict_held_out, save_arrays, show
 from calibration.reading_fit import ReadingConfig
 from calibration.report import write_refusal, write_report
 from calibration.response_fit import settle
 from calibration.signals import Fault, refuse
 from calibration.summary import SUMMARY, Summary
+from calibration.time_left import TimeLeft
 from calibration.transitions import Transitions, blind_episodes, blind_faults, load_transitions
 from robot_wm import console
 from robot_wm.contracts import files
@@ -39,7 +39,7 @@ from robot_wm.data.windows import split
 from robot_wm.models.adapter import AdapterConfig
 from robot_wm.models.kinematics import Kinematics
 from robot_wm.models.world_model import WorldModel
-from robot_wm.page.plot import Quantity, quantity_of
+from robot_wm.page.plot import quantity_of
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
 from robot_wm.training.checkpoint import load_world_model, model_run
 from sims.render import focal
@@ -215,11 +215,10 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
             "Record two or more: the fit is judged on episodes that it has not seen",
         )
     used, held_out = (episodes[part] for part in split(len(episodes), config.validation, config.seed))
-    taught = partial(practise, measured, seed=config.seed)
+    taught, left = partial(practise, measured, seed=config.seed), _work(config, ground)
     ground, chosen, errors, reading = fitted.fit_or_find(
-        run, ground, config.adapter.kind, config.reading, taught, used, held_out,
-        config.head.steps + 3 * config.curve_steps,
-    )  # fmt: skip
+        run, ground, config.adapter.kind, config.reading, taught, used, held_out, left
+    )
     seen, unseen = (make_windows(transitions, ground.window, part) for part in (used, held_out))
     prediction = predict_held_out(chosen.calibrated, unseen, 4, chosen.latents)
     gate = {"better_than_hold": bool(prediction.error_K[-1] < prediction.copy_K[-1])}
@@ -232,24 +231,26 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
         )
     fitted.keep(run.path, chosen, errors, reading)
     told, used_prediction = _respond(ground, chosen, seen, unseen)
-    _show(used_prediction, prediction, quantity)
+    show(used_prediction, prediction, quantity)
     if config.head.steps:
         calibrated = chosen.calibrated
-        calibrated.head = fit_head(calibrated.body, chosen.latents, seen, config.head, config.seed, run.log)
+        with left.spending("head", config.head.steps):
+            calibrated.head = fit_head(calibrated.body, chosen.latents, seen, config.head, config.seed, run.log)
     certainty = fit_posterior(chosen.calibrated, seen, unseen, chosen.latents)
     curve = learn(ground, chosen.kind, used, held_out, config.curve_steps, run.log) if config.curve_steps else None
     if curve is not None:
         console.say(curve.advice)
     outputs = save_calibration(run.path, chosen.calibrated, _described(ground.body, chosen), ground.described)
-    _save_arrays(run.path / "prediction.npz", used_prediction, prediction)
+    save_arrays(run.path / ARRAYS, used_prediction, prediction)
     summary = Summary(
         transitions.count, len(used), len(held_out), units, told, chosen.kind, errors, known.clocks, curve, certainty,
         tuple(str(fault) for fault in known.faults), measured.model, measured.camera, measured.notes, reading,
     )  # fmt: skip
     files.write_json(run.path / SUMMARY, to_mapping(summary))
     names = tuple(np.array(ground.body.proprio_names)[ground.body.position_P].tolist())
+    outputs += measured.copy_to(run.path)
     report = write_report(run.path, ground.body.embodiment, names, used_prediction, prediction, summary)
-    outputs += ["prediction.npz", SUMMARY, report, *measured.copy_to(run.path)]
+    outputs += [ARRAYS, SUMMARY, report]
     delay_s = ground.body.embodiment.delay_s
     if delay_s != config.embodiment.delay_s:
         line = f"delay_s: {delay_s:g}  # from a command to the first frame that shows its effect, measured\n"
@@ -272,6 +273,16 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
     return run.path
 
 
+def _work(config: CalibrateConfig, ground: Ground) -> TimeLeft:
+    """What there is to do, before anything of it is done."""
+    again = FITS if config.curve_steps else 0
+    return TimeLeft(
+        encoder=config.fit.encoder_steps * (1 + again),
+        fit=steps_to_choose(ground, config.adapter.kind) + config.curve_steps * again,
+        head=config.head.steps,
+    )
+
+
 def _respond(ground: Ground, chosen: Candidate, seen: Windows, unseen: Windows) -> tuple[tuple[str, ...], Prediction]:
     """What the robot measures of itself is told by its commands wherever that is closer than what latents show.
 
@@ -285,26 +296,3 @@ def _respond(ground: Ground, chosen: Candidate, seen: Windows, unseen: Windows) 
 def _described(body: CalibrationFile, chosen: Candidate) -> CalibrationFile:
     table = body.kinematics if chosen.kind == "kinematic" else None
     return replace(body, adapter=replace(body.adapter, kind=chosen.kind), kinematics=table)
-
-
-def _save_arrays(path: Path, prediction: Prediction, pictures: Prediction) -> None:
-    arrays: dict[str, NDArray] = {
-        "truth_frames": prediction.truth_nKYXC,
-        "nearest_frames": prediction.nearest_nKYXC,
-        "error_by_step": prediction.error_K,
-        "pictures_error_by_step": pictures.error_K,
-        "copy_error_by_step": prediction.copy_K,
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    files.write_atomic(path, buffer.getvalue())
-
-
-def _show(prediction: Prediction, pictures: Prediction, quantity: Quantity) -> None:
-    errors = zip(prediction.error_K, pictures.error_K, prediction.copy_K, strict=True)
-    rows = [(k + 1, *(f"{quantity.per_si * error:.4g}" for error in row)) for k, row in enumerate(errors)]
-    console.table(
-        f"held-out error of the {quantity.what} [{quantity.unit}]: root of the mean squared distance over all of them",
-        ("steps ahead", "as the controller predicts", "from pictures alone", "hold still"),
-        rows,
-    )

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from calibration.body_model import FoundCamera, FoundModel, FoundParameter
-from calibration.camera_placement import OVERLAY
+from calibration.camera_placement import BEFORE, OVERLAY
 from calibration.learning_curve import _curve
 from calibration.log_timing import LogTiming
 from calibration.posterior_fit import Certainty
@@ -110,7 +110,8 @@ MODEL = FoundModel(
 
 
 def test_it_shows_log_model_and_camera(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 6)).save(tmp_path / OVERLAY)
+    for name in (BEFORE, OVERLAY):
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
     fault = "swapped joints (elbow): it follows the command of shoulder. Put the log's columns in order."
     known = replace(
         summary(TOLD), faults=(fault,), model=MODEL, camera=FoundCamera(24, 0.21, 0.0009, 0.0011),

@@ -142,7 +142,7 @@ def test_camera_is_placed_from_a_log_of_the_board_on_the_hand(tmp_path: Path) ->
         found = world_to_camera(simulation.model, simulation.data, simulation.camera)
     np.testing.assert_allclose(found, np.linalg.inv(T_world_cam), atol=5e-3)
     (tmp_path / "beside").mkdir()
-    assert measured.copy_to(tmp_path / "beside") == ["camera.json", "camera.xml", "overlay.png"]
+    assert measured.copy_to(tmp_path / "beside") == ["camera.json", "camera.xml", "overlay_before.png", "overlay.png"]
 
 
 BARE = """
