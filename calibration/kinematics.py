@@ -55,7 +55,9 @@ def of_body(simulation: Simulation, bias_rad: Mapping[str, float] | None = None)
             seen_m.append(data.xpos[above].copy())
             chain.append(builder.point(model.body(above).name, above, np.zeros(3)))
         above = int(model.body_parentid[above])
-    spread = np.unique(np.linspace(0, len(chain) - 1, _MOST_POINTS - 1).round().astype(int)) if chain else []
+    spread: list[int] = []
+    if chain:
+        spread = np.unique(np.linspace(0, len(chain) - 1, _MOST_POINTS - 1).round().astype(int)).tolist()
     return Kinematics(tuple(builder.links), (*found, *(chain[i] for i in spread)))
 
 
