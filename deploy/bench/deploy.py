@@ -31,6 +31,7 @@ _SOAK = {"quick": 1000, "full": 20_000}
 _WARM_UP = 10
 _PROBE_LIMIT_S = 1200
 SHIPPED, DEEP, HEAD = "as shipped", "5 chunks ahead", "command head alone"
+ARM = "5 chunks ahead, kinematics known"
 _SEARCHES = {SHIPPED: PlannerConfig(), DEEP: PlannerConfig(horizon=5)}
 
 # Runs in an interpreter of its own, as on a robot: the time to import, memory with a bundle loaded, and what it gains.
@@ -89,6 +90,7 @@ def deploy(config: BenchConfig) -> list[Row]:
         candidates += [
             Candidate(f"{c.name}, int8", _int8(c.bundle, Path(folder) / f"{i}-int8")) for i, c in enumerate(candidates)
         ]
+        candidates.append(Candidate(ARM, _bundle(Path(folder) / "arm", _SEARCHES[DEEP], config.seed, True), 50.0))
         candidates.append(Candidate(HEAD, candidates[0].bundle, 20.0, "head"))
         taken_ms = _measure(candidates, _STEPS[config.size], threads)
         rows = [Row(f"this machine: matrix products, fp32, {threads} threads", machine.gflop_s, "GFLOP/s")]
@@ -102,8 +104,8 @@ def deploy(config: BenchConfig) -> list[Row]:
     return rows + gpu_plan(config.seed)
 
 
-def _bundle(folder: Path, search: PlannerConfig, seed: int) -> Bundle:
-    body = random_controllable(seed, search)
+def _bundle(folder: Path, search: PlannerConfig, seed: int, measured: bool = False) -> Bundle:
+    body = random_controllable(seed, search, measured)
     return export_bundle(body, random_recorded(1, seed), folder / "bundle", float("inf"), seed)
 
 

@@ -12,9 +12,11 @@ from deploy.export.export import TOLERANCE, export_bundle
 from deploy.export.parity import MOST_TIPPED, Recorded
 from robot_wm.contracts.bundle import TIPPED
 from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Mjcf, Safety
-from robot_wm.models.adapter import Adapter, AdapterConfig, ProprioHead
+from robot_wm.contracts.solids import Joint
+from robot_wm.models.adapter import AdapterConfig, ProprioHead, make_adapter
 from robot_wm.models.body import Body
 from robot_wm.models.command_head import CommandHead, CommandHeadConfig
+from robot_wm.models.kinematics import BodyPoint, Kinematics
 from robot_wm.models.world_model import WorldModel, WorldModelConfig
 from robot_wm.planning.controllable import Controllable
 from robot_wm.planning.planner import OneShot, Planner, PlannerConfig
@@ -46,8 +48,14 @@ def parity(config: BenchConfig) -> list[Row]:
     ] + [Row("plans that rounding alone can tip", found[TIPPED], n=2 * num, target=MOST_TIPPED, better="lower")]
 
 
-def random_controllable(seed: int, search: PlannerConfig | None = None) -> Controllable:
-    """A body with six joints, the networks at the shipped sizes with random weights; `search` None: as shipped."""
+def random_controllable(seed: int, search: PlannerConfig | None = None, measured: bool = False) -> Controllable:
+    """A body with six joints, the networks at the shipped sizes with random weights.
+
+    Args:
+        seed: of the weights.
+        search: None: as shipped.
+        measured: the body's kinematics are known, as those of an arm that measures its joints.
+    """
     torch.manual_seed(seed)
     model = WorldModel(WorldModelConfig()).eval()
     torch.nn.init.normal_(model.dynamics.outputs.weight, std=0.1)  # zeros at first: no command would matter
@@ -67,9 +75,11 @@ def random_controllable(seed: int, search: PlannerConfig | None = None) -> Contr
     )  # fmt: skip
     sizes, latent_dim = model.config, model.config.encoder.latent_dim
     names = tuple(f"{name}_{kind}" for kind in ("position", "velocity") for name in command.names)
+    table = _arm() if measured else None
+    adapter_config = AdapterConfig(kind="kinematic" if measured else "learned")
     body = Body(
         model.dynamics,
-        Adapter(AdapterConfig(), _SKIP * _JOINTS, len(names), latent_dim, sizes.action_dim),
+        make_adapter(adapter_config, table, _SKIP * _JOINTS, len(names), latent_dim, sizes.action_dim),
         ProprioHead(latent_dim, len(names)),
         command,
         torch.zeros(len(names)),
@@ -80,6 +90,15 @@ def random_controllable(seed: int, search: PlannerConfig | None = None) -> Contr
     head = CommandHead(CommandHeadConfig(), latent_dim, body.history, body.proprio_dim, body.command_map)
     planner = Planner(search or PlannerConfig(), body, head=head).eval()
     return Controllable(model.encoder, planner, OneShot(planner, head).eval(), embodiment, command, names, {})
+
+
+def _arm() -> Kinematics:
+    """Six hinges, each 10 cm after the one before, and two points on the last of them."""
+    turn = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)
+    links = tuple(
+        Joint(i - 1, turn, (0.1, 0.0, 0.0), "hinge", (0.0, 1.0, 0.0), (0.0, 0.0, 0.0), i, 0.0) for i in range(_JOINTS)
+    )
+    return Kinematics(links, tuple(BodyPoint(f"point{x}", _JOINTS - 1, (x, 0.0, 0.0)) for x in (0.0, 0.1)))
 
 
 def random_recorded(num: int, seed: int) -> Recorded:

@@ -1,14 +1,13 @@
 """Smaller arithmetic for a finished controller: int8 products by ONNX Runtime's quantizer, or fp16 throughout.
 
 int8 quantizes the large matrix products of `plan.onnx`: weights once, to 7 bits per column (with 8, AVX2's pairwise
-sums saturate), activations as they come, since scales calibrated on a log saved 3 % of a product's time and clip what
-the log did not show. What is small, entry-wise or a convolution stays fp32: converting costs more than it saves.
+sums saturate), activations as they come. Scales calibrated on the body's own log were tried instead: slower, with twice
+the error (docs/deploy.md). What is small, entry-wise or a convolution stays fp32: converting costs more than it saves.
 
 Whether the result still controls is decided in closed loop (see `deploy.export.gate`), never by the size of an error.
 """
 
 import logging
-import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -102,9 +101,3 @@ def _to_fp16(source: Path, target: Path) -> None:
     model = onnx.load(source)
     converted = convert_float_to_float16(model, keep_io_types=True, op_block_list=["TopK", "Resize"])
     onnx.save(converted, target)
-
-
-def weight_bytes(path: Path) -> int:
-    """Bytes of a graph's weights."""
-    items = ((w, onnx.helper.tensor_dtype_to_np_dtype(w.data_type).itemsize) for w in onnx.load(path).graph.initializer)
-    return sum(size * math.prod(w.dims) for w, size in items)
