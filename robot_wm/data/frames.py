@@ -17,6 +17,7 @@ from torch import Tensor
 
 _UPLOAD_BYTES = 1 << 28
 _PIECE_BYTES = 1 << 21  # copying less than this at a time is not worth a thread
+_SMALL_BYTES = 1 << 17  # as little as this comes from a heap that keeps it
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _threads = ThreadPoolExecutor(max(1, _CORES - 1), thread_name_prefix="gather")
 _ALONE = 1 << 15  # entries: torch shares out what is larger among threads, which wait for each other
@@ -92,6 +93,8 @@ class Places:
     @classmethod
     def find(cls, offsets: NDArray[np.int64], starts_B: NDArray[np.int64]) -> "Places":
         """Of windows that start on the given rows; `offsets` are the first rows of the arrays, and their end."""
+        if len(offsets) == 2:
+            return cls(starts_B, [(0, slice(0, len(starts_B)))])
         owner_B = np.searchsorted(offsets, starts_B, side="right") - 1
         cuts = [0, *(np.flatnonzero(np.diff(owner_B)) + 1).tolist(), len(starts_B)]
         runs = [(int(owner_B[a]), slice(a, b)) for a, b in pairwise(cuts) if a < b]
@@ -122,7 +125,7 @@ class Buffers:
     def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array of any content, of which nobody else holds a view."""
         needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if not needed:
+        if needed < _SMALL_BYTES:
             return np.empty(shape, dtype)
         memory = None
         while self._free and memory is None:

@@ -179,19 +179,9 @@ class ClipSet:
 
     def _batch(self, starts_B: Tensor, looks: Looks | None) -> Batch:
         """Gathered, standardised and changed as drawn, on the device."""
-        pack_B = self._draws.pack(starts_B)
         frames, flow, rest = self._gather(starts_B)
         mirror = None if looks is None else Mirror(looks.mirrored_B.to(self.device))
-        by_B = self._flow_px_P[pack_B].to(self.device).reshape(-1, 1, 1, 1, 1)
-
-        def divided(clips: slice) -> Tensor:
-            part = flow[clips].float() / by_B[clips]
-            if mirror is None:
-                return part
-            turned = Mirror(mirror.mirrored_B[clips])
-            return turned.vectors(turned.image(part))
-
-        flow = made_of(divided, flow, self._buffers)
+        flow = self._flow(flow, starts_B, mirror) if flow.numel() else flow.float()
         moments, step, places = rest[:, :-1, :4], rest[:, :-1, 4:7], rest[..., 7:].unflatten(-1, (2 + ARM_POINTS, 3))
         if looks is not None and mirror is not None:
             centre = self.scales.position_mean_m[0] / self.scales.position_m[0]
@@ -199,6 +189,19 @@ class ClipSet:
             step, places = mirror.places(step, 0.0), mirror.places(places, centre)
         hand, thing, arm = places[..., 0, :], places[..., 1, :], places[..., 2:, :]
         return Batch(frames, flow.flatten(2), moments, hand, thing, arm, step)
+
+    def _flow(self, flow: Tensor, starts_B: Tensor, mirror: Mirror | None) -> Tensor:
+        """In the deviations of each clip's own body, and mirrored with it."""
+        by_B = self._flow_px_P[self._draws.pack(starts_B)].to(self.device).reshape(-1, 1, 1, 1, 1)
+
+        def changed(clips: slice) -> Tensor:
+            part = flow[clips].float() / by_B[clips]
+            if mirror is None:
+                return part
+            turned = Mirror(mirror.mirrored_B[clips])
+            return turned.vectors(turned.image(part))
+
+        return made_of(changed, flow, self._buffers)
 
     def _gather(self, starts_B: Tensor) -> list[Tensor]:
         """Frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2) and the rest (B, T, ...) as they are stored."""

@@ -104,7 +104,7 @@ def test_the_set_is_not_copied() -> None:
 
 
 def test_a_batch_in_use_is_never_overwritten_and_its_memory_comes_back() -> None:
-    array = np.random.default_rng(0).integers(0, 256, (50, 1000), dtype=np.uint8)
+    array = np.random.default_rng(0).integers(0, 256, (50, 30_000), dtype=np.uint8)
     rows = Rows([array[:20], array[20:]])
     places = Places.find(rows.offsets, np.array([3, 3, 18, 20, 48, 0]))
     held = [rows.take(places, 2) for _ in range(6)]
