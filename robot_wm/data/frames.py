@@ -1,5 +1,6 @@
 """Windows of many memory-mapped arrays gathered into batches: where they lie, or from a copy on the accelerator."""
 
+import math
 import os
 import warnings
 import weakref
@@ -30,7 +31,7 @@ class Rows:
         self._arrays = arrays
         self.offsets = np.cumsum([0] + [len(array) for array in arrays])
         self.shape, self.dtype = tuple(arrays[0].shape[1:]), np.dtype(arrays[0].dtype)
-        self.row_bytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        self.row_bytes = math.prod(self.shape) * self.dtype.itemsize
         self._buffers = Buffers()
 
     def __len__(self) -> int:
@@ -124,7 +125,7 @@ class Buffers:
 
     def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array of any content, of which nobody else holds a view."""
-        needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        needed = math.prod(shape) * dtype.itemsize
         if needed < _SMALL_BYTES:
             return np.empty(shape, dtype)
         memory = None
