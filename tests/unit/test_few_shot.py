@@ -1,10 +1,14 @@
-"""The few-shot benchmark is measured in parts: what is kept counts, what does not fit into the minutes waits."""
+"""The few-shot benchmark is measured in parts: what is kept counts, and what the minutes end goes on next time."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from deploy.bench import few_shot as few_shots
 from deploy.bench.bench import BenchConfig
 from deploy.bench.few_shot import Outcome, Part, few_shot, parts
 from robot_wm.contracts import files
@@ -18,18 +22,23 @@ SUCCESS = {
 }  # fmt: skip
 
 
-def test_parts_that_are_kept_are_read_and_none_begins_that_would_not_end_in_time(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = BenchConfig("few-shot", "full", out=str(tmp_path), minutes=0.5)
-    folder = tmp_path / "bench" / "few-shot-full-0" / "parts"
-    folder.mkdir(parents=True)
-    for part, success in SUCCESS.items():
+def keep(folder: Path, parts: dict[Part, float]) -> None:
+    (folder / "parts").mkdir(parents=True)
+    for part, success in parts.items():
         kept = Outcome(part, (0.01, 0.02), (0.08, 0.18), success, success - 0.1, success + 0.02, 50, 60.0, "abc")
-        files.write_json(folder / f"{part.name}.json", asdict(kept))
-    rows = {row.metric: row for row in few_shot(config)}
-    assert f"{len(SUCCESS)} of {len(parts('full'))} parts measured; the rest takes about" in capsys.readouterr().err
-    assert rows["fetch-50-pretrained: success"].value == 0.8 and rows["so101-500-pretrained: success"].value is None
+        files.write_json(folder / "parts" / f"{part.name}.json", asdict(kept))
+
+
+def test_parts_that_are_kept_are_read_and_answer_the_questions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_shots, "_begin", ends_at_once)
+    keep(tmp_path / "bench" / "few-shot-full-0", SUCCESS)
+    rows = {row.metric: row for row in few_shot(BenchConfig("few-shot", "full", out=str(tmp_path), minutes=1))}
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{len(SUCCESS)} of {len(parts('full'))} parts measured; the rest takes about" in said
+    assert "so101-500-pretrained failed: no such robot" in said
+    assert rows["fetch-50-pretrained: success"].value == 0.8 and "so101-500-pretrained: success" not in rows
     assert rows["fetch: success with 500 over that with 5,000"].value == pytest.approx(0.9375)
     fewer = rows["fetch: times fewer labels than from scratch for the same success"]
     assert fewer.value == 10 and fewer.met, "500 from scratch do what 50 do"
@@ -37,7 +46,41 @@ def test_parts_that_are_kept_are_read_and_none_begins_that_would_not_end_in_time
     assert rows["panda: success with 500 over that with 5,000"].met is False, "not measured is not met"
 
 
-def test_every_part_has_a_file_of_its_own_and_ends_in_a_window() -> None:
+def ends_at_once(folder: Path, part: Part, config: BenchConfig) -> subprocess.Popen[bytes]:
+    with (folder / "parts" / f"{part.name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.exit('no such robot')"], stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
+def test_while_the_largest_log_is_not_measured_the_share_is_a_lower_bound(tmp_path: Path) -> None:
+    few = {part: success for part, success in SUCCESS.items() if part.transitions < 5000}
+    outcomes = {p: Outcome(p, (0.0, 0.0), (0.0, 0.0), s, s - 0.1, s + 0.02, 50, 1.0, None) for p, s in few.items()}
+    row = few_shots._share("fetch", outcomes)
+    assert row.value == 0.9 and "at least" in row.metric
+
+
+def test_parts_under_way_are_ended_with_their_workers_when_the_minutes_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def never_ends(folder: Path, part: Part, config: BenchConfig) -> subprocess.Popen[bytes]:
+        nothing = subprocess.DEVNULL
+        begun.append(
+            subprocess.Popen(["sleep", "60"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+        )
+        return begun[-1]
+
+    monkeypatch.setattr(few_shots, "_begin", never_ends)
+    rows = few_shot(BenchConfig("few-shot", "full", out=str(tmp_path), minutes=0.01))
+    assert [process.returncode for process in begun] == [-signal.SIGKILL] * 2, "two at a time"
+    assert not any(row.met for row in rows)
+
+
+def test_every_part_has_a_file_of_its_own_and_a_body_is_done_before_the_next() -> None:
     every = parts("full")
     assert len({part.name for part in every}) == len(every)
-    assert max(part.minutes for part in every) < 20
+    first = [part.body for part in every[:15]]
+    assert first == sorted(first, key=("fetch", "so101", "panda").index)
