@@ -7,7 +7,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from calibration import mjcf
+from calibration import kinematics, mjcf
 from calibration.board import Board
 from calibration.camera_placement import BEFORE, OVERLAY, CameraConfig, calibrate_camera
 from calibration.camera_placement import MODEL as PLACED
@@ -19,6 +19,9 @@ from robot_wm import console
 from robot_wm.contracts import files
 from robot_wm.contracts.embodiment import Embodiment, Mjcf
 from robot_wm.contracts.errors import UserError
+from robot_wm.models.kinematics import Kinematics
+from sims.render import focal
+from sims.robots import load
 
 _BIAS = "bias:"
 _FIT = FitConfig(starts=1, iterations=12)  # `identify` alone searches for longer
@@ -145,6 +148,22 @@ def measure_body(
         seen = replace(known.camera, position_m=None, target_m=None)
         known = replace(known, mjcf=Mjcf(str(runs["camera"] / PLACED)), camera=seen)
     return BodyModel(known, bias, model, camera, runs, tuple(notes))
+
+
+def geometry(measured: BodyModel, kind: str) -> tuple[Kinematics | None, float]:
+    """What a kinematic adapter needs to know of the body (None: not asked for, or not to be had), and the focal length.
+
+    Both by the model as it was identified and the camera as it was placed.
+    """
+    with load(measured.embodiment) as simulation:
+        lens = focal(simulation.model, simulation.camera)
+        try:
+            return None if kind == "learned" else kinematics.of_body(simulation, measured.bias), lens
+        except UserError as error:
+            if kind == "kinematic":
+                raise
+            console.say(f"{error.problem}: the adapter is learned")
+            return None, lens
 
 
 def _model(found: dict[str, Any], joints: tuple[str, ...]) -> FoundModel:

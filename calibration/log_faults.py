@@ -48,9 +48,11 @@ def examine_log(
 
 
 def say_faults(faults: Sequence[Fault]) -> None:
-    """One line each."""
+    """One line each, but the one that the log is refused for: that becomes the error."""
+    reason = next((fault for fault in faults if fault.fatal), None)
     for fault in faults:
-        console.say(f"log: {fault}")
+        if fault is not reason:
+            console.say(f"log: {fault}")
 
 
 def _ranges(simulation: Simulation, joints: tuple[str, ...]) -> tuple[np.ndarray | None, np.ndarray | None]:

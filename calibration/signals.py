@@ -137,11 +137,11 @@ def examine(
     return log, faults
 
 
-def refuse(faults: Sequence[Fault]) -> None:
-    """Raise the first fault that makes a fit meaningless."""
+def refuse(faults: Sequence[Fault], more: str = "") -> None:
+    """Raise the first fault that makes a fit meaningless; `more` is said behind its remedy."""
     for fault in faults:
         if fault.fatal:
-            raise UserError(f"log: {fault.name} ({fault.where}): {fault.detail}", fault.remedy)
+            raise UserError(f"log: {fault.name} ({fault.where}): {fault.detail}", fault.remedy + more)
 
 
 def noise(log: Log) -> Array:

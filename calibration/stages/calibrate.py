@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from calibration import fitted, kinematics, log_timing
+from calibration import fitted, log_timing
 from calibration.adapter_fit import FitConfig, Windows, make_windows
-from calibration.body_model import BodyModel, BodyModelConfig, measure_body
+from calibration.body_model import BodyModel, BodyModelConfig, geometry, measure_body
 from calibration.candidate import Candidate, Ground
 from calibration.choice import steps_to_choose
 from calibration.head_fit import HeadFitConfig, fit_head
@@ -37,12 +37,10 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.run import Run, artifact, dataset_folder, open_run
 from robot_wm.data.windows import split
 from robot_wm.models.adapter import AdapterConfig
-from robot_wm.models.kinematics import Kinematics
 from robot_wm.models.world_model import WorldModel
 from robot_wm.page.plot import quantity_of
 from robot_wm.planning.controllable import CalibrationFile, save_calibration
 from robot_wm.training.checkpoint import load_world_model, model_run
-from sims.render import focal
 from sims.robots import load, model_inputs
 
 PATCH = "embodiment_patch.yaml"  # what the log says otherwise than the embodiment's yaml
@@ -82,7 +80,7 @@ class CalibrateConfig:
     head: HeadFitConfig = field(default_factory=HeadFitConfig)
     body: BodyModelConfig = field(default_factory=BodyModelConfig)
     timing: bool = True
-    curve_steps: int = 0
+    curve_steps: int = 100
     validation: float = 0.1
     cache: str = ".cache"
     name: str = "calibrate"
@@ -129,7 +127,7 @@ def calibrate(config: CalibrateConfig) -> Path:
         measured = measure_body(config.embodiment, data, known.examined, config.body, Path(config.out), config.seed)
         for name, path in measured.runs.items():
             run.add_input(name, path)
-        table, lens = _geometry(measured, config.adapter.kind)
+        table, lens = geometry(measured, config.adapter.kind)
         head = config.head.size if config.head.steps else None
         body = CalibrationFile(known.embodiment, known.command, known.names, config.adapter, table, head)
         ground = Ground(model, described, config.pretrained, known.transitions, body, lens, config.fit, config.seed)
@@ -183,26 +181,9 @@ def _told(config: CalibrateConfig, found: Sequence[Fault], before: tuple[Fault, 
     """The faults of a log, named on the terminal; where one makes every fit meaningless, on a page, and refused."""
     say_faults(found)
     if any(fault.fatal for fault in found):
-        page = write_refusal(Path(config.out) / "calibrate", config.embodiment.name, (*before, *found))
-        console.say(f"calibrate: all that is wrong with the log stands in {page}")
-        refuse(found)
+        page = write_refusal(Path(config.out), config.embodiment.name, (*before, *found))
+        refuse(found, f" (all that is wrong with the log: {page})")
     return tuple(found)
-
-
-def _geometry(measured: BodyModel, kind: str) -> tuple[Kinematics | None, float]:
-    """What a kinematic adapter needs to know of the body (None: not asked for, or not to be had), and the focal length.
-
-    Both by the model as it was identified and the camera as it was placed.
-    """
-    with load(measured.embodiment) as simulation:
-        lens = focal(simulation.model, simulation.camera)
-        try:
-            return None if kind == "learned" else kinematics.of_body(simulation, measured.bias), lens
-        except UserError as error:
-            if kind == "kinematic":
-                raise
-            console.say(f"{error.problem}: the adapter is learned")
-            return None, lens
 
 
 def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Known, measured: BodyModel) -> Path:
@@ -252,10 +233,7 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
     report = write_report(run.path, ground.body.embodiment, names, used_prediction, prediction, summary)
     outputs += [ARRAYS, SUMMARY, report]
     delay_s = ground.body.embodiment.delay_s
-    if delay_s != config.embodiment.delay_s:
-        line = f"delay_s: {delay_s:g}  # from a command to the first frame that shows its effect, measured\n"
-        files.write_atomic(run.path / PATCH, line.encode())
-        outputs.append(PATCH)
+    outputs += _patch(run.path, config.embodiment, delay_s)
     metrics = {
         "transitions": transitions.count,
         "adapter": chosen.kind,
@@ -267,10 +245,18 @@ def _fit_and_save(run: Run, config: CalibrateConfig, ground: Ground, known: _Kno
         "told_by_commands": list(told),
         "error_by_step_with_commands": used_prediction.error_K.tolist(),
     }
-    digest = config.embodiment.digest()
     fitted.drop(run.path)
-    run.finish(outputs, metrics=metrics, gates=gate, embodiment_sha256=digest)
+    run.finish(outputs, metrics=metrics, gates=gate, embodiment_sha256=config.embodiment.digest())
     return run.path
+
+
+def _patch(folder: Path, believed: Embodiment, delay_s: float) -> list[str]:
+    """Write what the log says otherwise than the yaml, if it does; returns the names of the files."""
+    if delay_s == believed.delay_s:
+        return []
+    line = f"delay_s: {delay_s:g}  # from a command to the first frame that shows its effect, measured\n"
+    files.write_atomic(folder / PATCH, line.encode())
+    return [PATCH]
 
 
 def _work(config: CalibrateConfig, ground: Ground) -> TimeLeft:

@@ -26,7 +26,7 @@ _SCRATCH = (50, 200, 500, _MANY, _MOST)
 _GOALS = 50
 _AT_ONCE = 2  # parts, each on a core of its own
 _QUICK = ("fit.steps=60", "head.steps=0")  # shows that everything works; far too little to control well
-_FROM_SCRATCH = ("pretrained=false", "fit.encoder_steps=300", "fit.encoder_learning_rate=0.001", "curve_steps=0")
+_FROM_SCRATCH = ("pretrained=false", "fit.encoder_steps=300", "fit.encoder_learning_rate=0.001")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ def _measure(folder: Path, part: Part, size: str, seed: int) -> Outcome:
             source = [f"data={stage('record', body, f'transitions={most}', f'workers={_AT_ONCE}')}"]
     calibration = stage(
         "calibrate", body, f"cache={folder / 'cache' / part.name}", f"transitions={part.transitions}",
-        "body.identify=false", *source, *(_QUICK if quick else ()), *(() if part.pretrained else _FROM_SCRATCH),
+        "body.identify=false", "curve_steps=0", *source,
+        *(_QUICK if quick else ()), *(() if part.pretrained else _FROM_SCRATCH),
     )  # fmt: skip
     evaluated = stage(
         "evaluate", body, f"bundle={stage('export', f'calibration={calibration}')}", f"goals={3 if quick else _GOALS}",

@@ -15,6 +15,7 @@ _QUICK = (  # shows that everything works, in a minute or two; far too little da
     "calibrate.transitions=100",
     "calibrate.fit.steps=200",
     "calibrate.head.steps=50",
+    "calibrate.curve_steps=0",
     "scratch.fit.encoder_steps=20",
     "evaluate.goals=3",
 )

@@ -11,7 +11,7 @@ from tests.moving_square import make_pack
 
 _SMALL = (
     "calibrate.transitions=150", "calibrate.fit.steps=120", "calibrate.adapter.kind=learned",
-    "calibrate.fit.batch=16", "calibrate.head.steps=10",
+    "calibrate.fit.batch=16", "calibrate.head.steps=10", "calibrate.curve_steps=10",
     "calibrate.head.futures=64", "log.workers=1", "scratch.fit.encoder_steps=3",
     "export.planner.horizon=2", "export.planner.candidates=24",
     "evaluate.goals=2", "evaluate.references=[random,hold]",

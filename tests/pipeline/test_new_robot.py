@@ -99,6 +99,7 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
         "head.steps=50",
         "head.futures=256",
         "fit.encoder_steps=80",
+        "curve_steps=0",
     )  # fmt: skip
     exported = robot_wm("export", f"calibration={calibrated}", *TINY_PLANNER)
     flown = robot_wm("run", crane, f"bundle={exported}", "episodes=1")

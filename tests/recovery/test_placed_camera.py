@@ -38,7 +38,7 @@ def test_one_command_places_the_camera(tmp_path: Path, film: Callable) -> None:
         body, str(model), str(log), pretrained=False, adapter=AdapterConfig(8, 4, "kinematic"), timing=False,
         fit=FitConfig(steps=4, batch=8, encoder_steps=1, encoder_batch=4), head=HeadFitConfig(steps=0), validation=0.3,
         body=BodyModelConfig(most_s=4, board_data=str(board), board=BOARD), cache=str(tmp_path / "cache"),
-        out=str(tmp_path / "runs"),
+        out=str(tmp_path / "runs"), curve_steps=0,
     )  # fmt: skip
     run = calibrate(config)
 

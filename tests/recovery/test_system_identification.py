@@ -155,3 +155,19 @@ def test_a_local_minimum_is_left_by_another_start() -> None:
     several = identify(spec(), log, parameters, FitConfig(fit_share=0.7))
     assert single.rmse["held_out"] > 1e-2 > 1e-3 > several.rmse["held_out"]
     np.testing.assert_allclose(several.values, hidden, rtol=0.1)
+
+
+def test_five_starts_end_in_the_same_place() -> None:
+    """The MJCF's values, then four from anywhere within the bounds."""
+    parameters = chosen("armature", "damping")
+    hidden = np.array([p.nominal for p in parameters]) * [1.4, 0.7, 0.6, 1.8]
+    log = record(parameters, hidden, duration_s=3.0)
+    ends = []
+    for seed in range(5):
+        share = np.random.default_rng(seed).uniform(0.05, 0.95, len(parameters))
+        at = [p.low * (p.high / p.low) ** s for p, s in zip(parameters, share, strict=True)]
+        start = [replace(p, nominal=value) for p, value in zip(parameters, at, strict=True)] if seed else parameters
+        ends.append(identify(spec(), log, start, FitConfig(starts=1)))
+    assert np.ptp([end.rmse["held_out"] for end in ends]) < 1e-5
+    for end in ends:
+        np.testing.assert_allclose(end.values, hidden, rtol=0.02)

@@ -93,7 +93,7 @@ def config(arm: Embodiment, log: Path, model: Path, folder: Path) -> CalibrateCo
     return CalibrateConfig(
         arm, str(model), str(log), pretrained=False, adapter=AdapterConfig(8, 4), timing=False, validation=0.3,
         fit=FitConfig(steps=2, batch=4, encoder_steps=1, encoder_batch=2), head=HeadFitConfig(steps=0),
-        body=BodyModelConfig(identify=False), cache=str(folder / "cache"), out=str(folder / "runs"),
+        body=BodyModelConfig(identify=False), cache=str(folder / "cache"), curve_steps=0, out=str(folder / "runs"),
     )  # fmt: skip
 
 
@@ -170,10 +170,12 @@ def test_what_makes_a_fit_meaningless_is_refused(
 ) -> None:
     log = write(tmp_path / "log", arm, change)
     stall(log, 1, 30, 6)
-    with pytest.raises(UserError, match=fault):
+    with pytest.raises(UserError, match=fault) as refused:
         calibrate(config(arm, log, model, tmp_path))
-    [page] = (tmp_path / "runs" / "calibrate").iterdir()
-    said, shown = " ".join(capsys.readouterr().err.split()), html.unescape(page.read_text(encoding="utf-8"))
+    assert not list((tmp_path / "runs" / "calibrate").iterdir())
+    page = tmp_path / "runs" / "refused.html"
+    said, shown = capsys.readouterr().err + str(refused.value), html.unescape(page.read_text(encoding="utf-8"))
+    said = " ".join(said.split())
     for words in (fault, "repeated time stamps: 6 of 324 rows"):
         assert words in said and words in shown, words
     assert page.name in said

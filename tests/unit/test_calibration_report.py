@@ -86,7 +86,7 @@ def test_words_follow_the_numbers(tmp_path: Path) -> None:
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "hardly better than standing still" in text
     assert "does not tell the delay" in text and "nothing moves in the log" in text
-    assert "curve_steps=200" in text and "predicted worse than if they stood still" in text
+    assert "curve_steps=100" in text and "predicted worse than if they stood still" in text
 
 
 def test_joints_that_turn_and_joints_that_slide_each_have_their_unit(tmp_path: Path) -> None:
