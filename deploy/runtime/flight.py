@@ -48,7 +48,11 @@ class Tick:
 
 
 class Flight:
-    """State of a running loop: the plan under way, and whether the flight is coming to its end."""
+    """State of a running loop: the plan under way, and whether the flight is coming to its end.
+
+    Attributes:
+        unconfirmed_U: a command whose `write` has not come back: the robot may have it or not.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class Flight:
         self.buffered_ticks = 0
         self.ended_by: str | None = None
         self.error: str | None = None
+        self.unconfirmed_U: NDArray[np.float64] | None = None
         self._ending: Answer | End | None = None
         self._ended_at = 0
         self._fresh = False
@@ -167,7 +172,9 @@ class Flight:
         self._ending, self._ended_at, self._moved = answer, self.index, True
 
     def _write(self, command_U: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.unconfirmed_U = command_U
         sent_U = np.asarray(self.robot.write(command_U), dtype=np.float64)
+        self.unconfirmed_U = None
         sent_U = sent_U if np.isfinite(sent_U).all() else command_U
         self._written_s = time.perf_counter()
         self._moved = not np.array_equal(sent_U, self.safety.limits.in_force_U)

@@ -112,7 +112,7 @@ def run_loop(
                 flight.missed(clock.wait())
         except BaseException:
             interrupt.stopping()
-            stop(robot, safety)
+            stop(robot, safety, flight.unconfirmed_U)
             raise
     late = sum(latency > safety.step_s for latency in latencies_s)
     return LoopResult(
@@ -126,19 +126,22 @@ def _record(log: FlightLog, tick: Tick) -> None:
     log.append(tick.observation, tick.command_U, tick.sent_U, tick.plan, tick.latency_s, tick.held, *signs)
 
 
-def stop(robot: Robot, safety: Safety, max_ticks: int = 1000) -> None:
+def stop(robot: Robot, safety: Safety, unconfirmed_U: NDArray[np.float64] | None = None, max_ticks: int = 1000) -> None:
     """Bring a robot to rest within its limits, whatever it raises meanwhile.
 
     Args:
         robot: the robot.
         safety: guards that know what was sent last.
+        unconfirmed_U: what may have been sent after that; it is sent once more, so that the brake starts from what is
+            in force in either case.
         max_ticks: gives up after so many.
     """
     with contextlib.suppress(Exception):
         clock = TickClock(robot.now, safety.period_s)
         for _ in range(max_ticks):
-            if safety.limits.at_rest:
+            if unconfirmed_U is None and safety.limits.at_rest:
                 return
+            command_U, unconfirmed_U = safety.brake() if unconfirmed_U is None else unconfirmed_U, None
             with contextlib.suppress(Exception):  # one command that is lost does not end the brake
-                safety.sent(np.asarray(robot.write(safety.brake()), dtype=np.float64))
+                safety.sent(np.asarray(robot.write(command_U), dtype=np.float64))
             clock.wait()

@@ -147,7 +147,9 @@ def test_driver_error_leaves_the_robot_at_rest_and_goes_on(controller: Controlle
     robot = ListRobot(fails_at=4)
     with pytest.raises(ConnectionError, match="bus gone"):
         fly(controller, robot, 10)
-    assert [float(command_U[0]) for command_U in robot.sent[2:]] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    assert [float(command_U[0]) for command_U in robot.sent[2:]] == pytest.approx([1.0, 1.0, 0.5, 0.0, 0.0]), (
+        "the command that may have arrived is sent once more"
+    )
 
 
 def test_interrupt_in_a_callback_leaves_the_robot_at_rest(controller: Controller) -> None:
@@ -193,6 +195,26 @@ def test_a_signal_at_the_very_end_or_while_an_error_is_under_way_is_not_lost(
 
     with pytest.raises(SystemExit):
         run_loop(controller, robot, 5, Safety(controller.spec), on_step=interrupt)
+
+
+@pytest.mark.parametrize("fails_at", [1, 3])
+def test_a_command_that_arrived_although_the_driver_failed_is_braked_from(
+    controller: Controller, fails_at: int
+) -> None:
+    class Unsure(ListRobot):
+        def write(self, command_U: np.ndarray) -> np.ndarray:
+            arrived_U = super().write(command_U)
+            if len(self.sent) == fails_at:
+                raise ConnectionError("no answer")
+            return arrived_U
+
+    robot = Unsure()
+    with pytest.raises(ConnectionError, match="no answer"):
+        run_loop(controller, robot, 10, Safety(controller.spec))
+    sent_TU = np.vstack([np.zeros(2), *robot.sent])
+    assert robot.sent[fails_at - 1].any(), "it moves"
+    assert not robot.sent[-1].any(), "it is at rest again"
+    assert (np.abs(np.diff(sent_TU, axis=0)) <= np.asarray(controller.spec.command.max_step) + 1e-9).all()
 
 
 class Releasing(ListRobot):
