@@ -15,7 +15,7 @@ from robot_wm.contracts.run import dataset_folder
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.planning.controllable import Controllable
 
-_MOST_IMAGES = 500  # or up to twice as many: every frame or every second one, but none in between
+_MOST_IMAGES = 500  # of long logs up to twice as many, since every k-th frame is taken
 _FALSE_ALARMS = 0.002  # share of images like the log's that may count as unfamiliar: one in 500
 _FOLDS = 5
 _MOST_DIRECTIONS = 16
@@ -104,8 +104,8 @@ def fit_images(z_ND: Array, episode_N: NDArray[np.int64]) -> Images:
         episode_N: which episode each belongs to, ascending.
     """
     num = len(z_ND)
-    rank_N = np.unique(episode_N, return_inverse=True)[1] if len(np.unique(episode_N)) >= _FOLDS else np.arange(num)
-    fold_N = rank_N * _FOLDS // (rank_N.max() + 1)
+    group_N = np.unique(episode_N, return_inverse=True)[1] if len(np.unique(episode_N)) >= _FOLDS else np.arange(num)
+    fold_N = group_N * _FOLDS // (group_N.max() + 1)
     distance_N = np.empty(num)
     for fold in range(_FOLDS):
         held_out_N = fold_N == fold
