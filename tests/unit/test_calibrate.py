@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.adapter_fit import FitConfig
+from calibration.body_model import BodyModelConfig
 from calibration.head_fit import HeadFitConfig
 from calibration.live import TwinConfig, record_twin
 from calibration.stages.calibrate import PATCH, CalibrateConfig, calibrate
@@ -110,6 +111,23 @@ def test_a_log_of_the_twin_is_recorded_live_and_found_again(arm: Embodiment, tmp
     assert record_twin(tmp_path, arm, TwinConfig(severity=0.5, preset="timing"), 30, seed=1) == found
     other = record_twin(tmp_path, arm, TwinConfig(severity=0.5, preset="timing", seed=3), 30, seed=1)
     assert not np.array_equal(LeRobotDataset(other / "dataset").columns(0)[STATE], columns[STATE]), "another twin"
+
+
+@pytest.mark.slow
+def test_one_command_records_the_twin_and_calibrates_from_it(arm: Embodiment, model: Path, tmp_path: Path) -> None:
+    """And the same command again finds both."""
+    config = CalibrateConfig(
+        arm, str(model), source="twin", twin=TwinConfig(severity=0.5), transitions=60, pretrained=False,
+        adapter=AdapterConfig(8, 4), fit=FitConfig(steps=4, batch=8, encoder_steps=1, encoder_batch=4), curve_steps=0,
+        head=HeadFitConfig(steps=0), body=BodyModelConfig(identify=False), validation=0.4,
+        cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
+    )  # fmt: skip
+    run = calibrate(config)
+    [log] = (tmp_path / "runs" / "record").iterdir()
+    manifest = read_run(run, "calibrate")
+    assert Path(manifest.inputs["data"].path) == log and read_run(log, "record").metrics["severity"] == 0.5
+    assert 50 < manifest.metrics["transitions"] <= 60, "a delay costs an episode its first rows"
+    assert calibrate(config) == run and len(list((tmp_path / "runs" / "record").iterdir())) == 1
 
 
 def test_no_data_and_no_source_is_refused(arm: Embodiment, model: Path, tmp_path: Path) -> None:
