@@ -17,8 +17,12 @@ import numpy as np
 from deploy.runtime.controller import Controller
 
 controller = Controller(Path(sys.argv[1]), ["CPUExecutionProvider"], 1)
-controller.set_goal(np.full((8, 8, 3), 255, np.uint8))
-plan = controller.step(np.zeros((8, 8, 3), np.uint8), np.zeros(4, np.float32))
+spec = controller.spec
+pending = np.zeros((spec.ahead, spec.command.frame_skip, spec.command.dim)) if spec.ahead else None
+controller.set_goal(np.full((spec.height, spec.width, 3), 255, np.uint8))
+for _ in range(3):
+    plan = controller.step(np.zeros((spec.height, spec.width, 3), np.uint8), np.zeros(len(spec.proprio)), pending)
+    assert plan.is_finite
 others = ("torch", "mujoco", "hydra", "cv2", "rich", "scipy", "onnx", "pyarrow")
 print(json.dumps({
     "command": plan.command_KU.tolist(),
@@ -52,7 +56,9 @@ def prepare(what: str, command: list[str], folder: Path, limit_s: float) -> None
 
 @pytest.mark.slow
 def test_the_wheel_alone_steps_a_bundle(tmp_path: Path, repository: Path) -> None:
-    bundle = write_bundle(tmp_path / "bundle")
+    """The one named by ROBOT_WM_TEST_BUNDLE, such as the demo's, or one made by hand."""
+    named = os.environ.get("ROBOT_WM_TEST_BUNDLE")
+    bundle = Path(named).resolve() if named else write_bundle(tmp_path / "bundle")
     python = str(tmp_path / "env" / "bin" / "python")
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path / "wheels"), str(repository)]
     prepare("building the wheel", build, tmp_path, BUILD_LIMIT_S)
