@@ -199,3 +199,14 @@ def test_swapped_joints_are_seen_behind_rates_too(arm: Embodiment, model: Path, 
     calibrate(config(rates, good, model, tmp_path))
     with pytest.raises(UserError, match="swapped joints"):
         calibrate(replace(config(rates, bad, model, tmp_path), seed=1))
+
+
+def test_a_calibration_that_predicts_no_better_than_holding_still_is_refused(
+    arm: Embodiment, model: Path, tmp_path: Path
+) -> None:
+    """One step of a fit over random weights: nothing was learned."""
+    asked = config(arm, write(tmp_path / "log", arm, good), model, tmp_path)
+    hopeless = replace(asked, pretrained=True, fit=FitConfig(steps=1, batch=4))
+    with pytest.raises(UserError, match="predicts no better than holding still"):
+        calibrate(hopeless)
+    assert not list((tmp_path / "runs").glob("calibrate/*/manifest.json"))
