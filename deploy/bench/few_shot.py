@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from calibration.summary import SUMMARY
 from deploy.bench.bench import BenchConfig
 from deploy.bench.result import Row
 from deploy.cli import run_stage
@@ -60,7 +61,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one part gave: errors one step and several ahead, with that of holding still, and the success."""
+    """What one part gave: errors one step and several ahead, with that of holding still, and the success.
+
+    `adapters` is the held-out error of each kind of adapter after a short fit, where two were compared.
+    """
 
     part: Part
     error: tuple[float, float]
@@ -71,6 +75,7 @@ class Outcome:
     goals: int
     wall_s: float
     revision: str | None
+    adapters: dict[str, float] = field(default_factory=dict)
 
 
 def parts(size: str) -> list[Part]:
@@ -189,15 +194,19 @@ def _measure(folder: Path, part: Part, size: str, seed: int) -> Outcome:
     interval = last.interval
     return Outcome(
         part, (error[0], error[-1]), (still[0], still[-1]), interval.value, interval.low, interval.high, last.trials,
-        time.monotonic() - began_s, run.git_revision(),
+        time.monotonic() - began_s, run.git_revision(), files.read_json(calibration / SUMMARY)["error_by_adapter"],
     )  # fmt: skip
 
 
 def _rows(part: Part, found: Outcome) -> list[Row]:
-    return [
+    rows = [
         Row(f"{part.name}: error one step ahead", found.error[0], "m or rad", reference=found.still[0]),
         Row(f"{part.name}: success", found.success, n=found.goals, low=found.low, high=found.high),
     ]
+    if len(found.adapters) > 1:
+        label = f"{part.name}: kinematic adapter after a short fit, beside the learned one"
+        rows.append(Row(label, found.adapters["kinematic"], "m or rad", reference=found.adapters["learned"]))
+    return rows
 
 
 def _verdicts(found: dict[Part, Outcome], size: str) -> list[Row]:

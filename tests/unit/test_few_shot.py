@@ -22,10 +22,15 @@ SUCCESS = {
 }  # fmt: skip
 
 
+ADAPTERS = {"learned": 0.05, "kinematic": 0.04}
+
+
 def keep(folder: Path, parts: dict[Part, float]) -> None:
     (folder / "parts").mkdir(parents=True)
     for part, success in parts.items():
-        kept = Outcome(part, (0.01, 0.02), (0.08, 0.18), success, success - 0.1, success + 0.02, 50, 60.0, "abc")
+        kept = Outcome(
+            part, (0.01, 0.02), (0.08, 0.18), success, success - 0.1, success + 0.02, 50, 60.0, "abc", ADAPTERS
+        )
         files.write_json(folder / "parts" / f"{part.name}.json", asdict(kept))
 
 
@@ -38,6 +43,8 @@ def test_parts_that_are_kept_are_read_and_answer_the_questions(
     said = " ".join(capsys.readouterr().err.split())
     assert f"{len(SUCCESS)} of {len(parts('full'))} parts measured; the rest takes about" in said
     assert "so101-500-pretrained failed: no such robot" in said
+    compared = rows["fetch-50-pretrained: kinematic adapter after a short fit, beside the learned one"]
+    assert (compared.value, compared.reference) == (0.04, 0.05)
     assert rows["fetch-50-pretrained: success"].value == 0.8 and "so101-500-pretrained: success" not in rows
     assert rows["fetch: success with 500 over that with 5,000"].value == pytest.approx(0.9375)
     fewer = rows["fetch: times fewer labels than from scratch for the same success"]
