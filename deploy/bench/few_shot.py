@@ -234,7 +234,7 @@ def _share(body: str, found: dict[Part, Outcome]) -> Row:
     if enough is None:
         return Row(f"{label} over that with {_MOST:,}", None, target=0.9)
     if most is None or most.success == 0:
-        label += f" over that with {_MOST:,} (at least: over 1)"
+        label += f" over that with {_MOST:,} (at least; that is not measured)"
         return Row(label, enough.success, n=enough.goals, low=enough.low, high=enough.high, target=0.9)
     return Row(f"{label} over that with {_MOST:,}", enough.success / most.success, n=enough.goals, target=0.9)
 
