@@ -34,7 +34,7 @@ class ReadingConfig:
         practice: pictures drawn from the body's own MuJoCo model, in poses that need no label; 0: the log alone.
     """
 
-    steps: int = 0
+    steps: int = 200
     batch: int = 48
     learning_rate: float = 5e-4
     practice: int = 2000

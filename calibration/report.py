@@ -197,7 +197,7 @@ def _reading(found: Reading | None, error: float, quantity: Quantity) -> str:
     what = f"the {quantity.what} read from them: {quantity.shown(error)} off."
     known = f"On pictures of episodes that the fit did not see, {what}"
     if found is None:
-        return f"{known} reading.steps=200 teaches the encoder this body, for some minutes more."
+        return f"{known} reading.steps=200 teaches the encoder this body."
     seen = f"the log and {found.practice:,} practice pictures" if found.practice else "the log alone"
     told = f"before {quantity.shown(found.before)}, after {quantity.shown(found.after)}"
     kept = "" if found.kept else " It was dropped: the encoder is as pretraining left it."

@@ -24,7 +24,7 @@ TINY = {  # what makes a command quick and its result worthless
     "pretrain": PRETRAIN,
     "calibrate": (
         "fit.steps=200", "fit.batch=16", "validation=0.25", "transitions=60", "body.most_s=1",
-        "head.steps=10", "head.futures=64", "curve_steps=10",
+        "head.steps=10", "head.futures=64", "reading.steps=0", "curve_steps=10",
     ),
     "plan": ("motion.duration_s=2", "motion.candidates=4"),
     "identify": ("most_s=2", "fit.starts=1"),

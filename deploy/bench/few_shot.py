@@ -26,7 +26,11 @@ _FEW, _ENOUGH, _MANY, _MOST = (50, 100, 200, 500), 500, 2000, 5000
 _SCRATCH = (50, 200, 500, _MANY, _MOST)
 _GOALS = 50
 _AT_ONCE = 2  # parts, each on a core of its own
-_QUICK = ("fit.steps=60", "head.steps=0")  # shows that everything works; far too little to control well
+_QUICK = (
+    "fit.steps=60",
+    "head.steps=0",
+    "reading.steps=0",
+)  # shows that everything works; far too little to control well
 _FROM_SCRATCH = ("pretrained=false", "fit.encoder_steps=300", "fit.encoder_learning_rate=0.001")
 
 

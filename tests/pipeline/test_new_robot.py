@@ -97,6 +97,8 @@ def test_one_yaml_and_one_mjcf_lead_to_a_closed_loop(
         "fit.steps=200",
         "body.most_s=1",
         "head.steps=50",
+        "reading.steps=10",
+        "reading.practice=40",
         "head.futures=256",
         "fit.encoder_steps=80",
         "curve_steps=0",

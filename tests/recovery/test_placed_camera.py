@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from calibration.adapter_fit import FitConfig
 from calibration.body_model import BodyModelConfig
 from calibration.head_fit import HeadFitConfig
+from calibration.reading_fit import ReadingConfig
 from calibration.stages.calibrate import CalibrateConfig, calibrate
 from robot_wm.contracts import files
 from robot_wm.contracts.config import from_mapping
@@ -37,6 +38,7 @@ def test_one_command_places_the_camera(tmp_path: Path, film: Callable) -> None:
     config = CalibrateConfig(
         body, str(model), str(log), pretrained=False, adapter=AdapterConfig(8, 4, "kinematic"), timing=False,
         fit=FitConfig(steps=4, batch=8, encoder_steps=1, encoder_batch=4), head=HeadFitConfig(steps=0), validation=0.3,
+        reading=ReadingConfig(steps=2, batch=4, practice=4),
         body=BodyModelConfig(most_s=4, board_data=str(board), board=BOARD), cache=str(tmp_path / "cache"),
         out=str(tmp_path / "runs"), curve_steps=0,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from calibration.adapter_fit import FitConfig
 from calibration.body_model import BodyModelConfig
 from calibration.head_fit import HeadFitConfig
 from calibration.live import TwinConfig, record_twin
+from calibration.reading_fit import ReadingConfig
 from calibration.stages.calibrate import PATCH, CalibrateConfig, calibrate
 from calibration.summary import SUMMARY, Summary
 from robot_wm.contracts import files
@@ -70,6 +71,7 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     config = CalibrateConfig(
         arm, str(model), str(log), adapter=AdapterConfig(16, 4, "auto"),
         fit=FitConfig(steps=150, batch=32, encoder_steps=60),
+        reading=ReadingConfig(steps=10, batch=8, practice=12),
         head=HeadFitConfig(steps=0), curve_steps=10, validation=0.25,
         cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
     )  # fmt: skip
@@ -88,6 +90,10 @@ def test_one_run_measures_the_delay_chooses_an_adapter_and_says_what_it_found(
     assert found.curve is not None and list(found.curve.transitions) == sorted(found.curve.transitions)
     assert 0 < found.curve.forecasts[0].low <= found.curve.forecasts[0].error <= found.curve.forecasts[0].high
     assert 0 <= found.certainty.coverage <= 1 and 0 <= found.certainty.tells <= 1 and found.certainty.windows > 10
+
+    assert found.reading is not None and found.reading.practice == 12
+    assert manifest.metrics["practice"] == (12 if found.reading.kept else 0)
+    assert "12 practice pictures" in (run / "report.html").read_text()
 
     assert found.model is not None and found.model.error_after < 0.5 * found.model.error_before
     told = {p.name: p for p in found.model.parameters}
@@ -119,7 +125,8 @@ def test_one_command_records_the_twin_and_calibrates_from_it(arm: Embodiment, mo
     config = CalibrateConfig(
         arm, str(model), source="twin", twin=TwinConfig(severity=0.5), transitions=60, pretrained=False,
         adapter=AdapterConfig(8, 4), fit=FitConfig(steps=4, batch=8, encoder_steps=1, encoder_batch=4), curve_steps=0,
-        head=HeadFitConfig(steps=0), body=BodyModelConfig(identify=False), validation=0.4,
+        reading=ReadingConfig(steps=0), head=HeadFitConfig(steps=0), body=BodyModelConfig(identify=False),
+        validation=0.4,
         cache=str(tmp_path / "cache"), out=str(tmp_path / "runs"),
     )  # fmt: skip
     run = calibrate(config)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from calibration.adapter_fit import FitConfig
 from calibration.body_model import BodyModelConfig
 from calibration.head_fit import HeadFitConfig
+from calibration.reading_fit import ReadingConfig
 from calibration.stages.calibrate import CalibrateConfig, calibrate
 from calibration.summary import SUMMARY
 from robot_wm.contracts import files
@@ -94,6 +95,7 @@ def config(arm: Embodiment, log: Path, model: Path, folder: Path) -> CalibrateCo
         arm, str(model), str(log), pretrained=False, adapter=AdapterConfig(8, 4), timing=False, validation=0.3,
         fit=FitConfig(steps=2, batch=4, encoder_steps=1, encoder_batch=2), head=HeadFitConfig(steps=0),
         body=BodyModelConfig(identify=False), cache=str(folder / "cache"), curve_steps=0, out=str(folder / "runs"),
+        reading=ReadingConfig(steps=0),
     )  # fmt: skip
 
 
