@@ -1,4 +1,4 @@
-"""Goals that people can give: a picture, how a recorded episode ended, or a state of the body's MuJoCo model."""
+"""Goals that people can give: a picture, how an episode ended, a state of the body's MuJoCo model, or a pixel."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from robot_wm.contracts.run import dataset_folder
 from robot_wm.data import images
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.data.video import resize
+from sims.clicks import object_place
 from sims.robots import load
 from sims.simulation import Simulation
 from sims.tasks import bring_hand
@@ -23,7 +24,7 @@ from sims.tasks import bring_hand
 
 @dataclass(frozen=True)
 class GoalConfig:
-    """One goal: a picture, an episode, or a state (any of the last three).
+    """One goal: a picture, an episode, or a state (where the hand or the joints, and where the object should be).
 
     Attributes:
         image: file of a picture from the camera that the model sees through.
@@ -32,6 +33,9 @@ class GoalConfig:
         hand_m: where the end effector should be, in the world.
         joints: where the commanded joints should be [rad or m], in the order of the commands.
         object_m: where the object should be, in the world.
+        object_px: the same as the pixel (x, y) of the camera's picture where its middle should be seen, standing as
+            high as it does at home; (0, 0) is the upper left one.
+        object_px_of: width and height of the picture that the pixel belongs to; None: as the model gets it.
         tell: give the controller what the body measures of itself there as well, which it otherwise reads from the
             picture; a picture alone has nothing to tell.
     """
@@ -42,19 +46,27 @@ class GoalConfig:
     hand_m: tuple[float, float, float] | None = None
     joints: tuple[float, ...] | None = None
     object_m: tuple[float, float, float] | None = None
+    object_px: tuple[float, float] | None = None
+    object_px_of: tuple[int, int] | None = None
     tell: bool = True
 
     def __post_init__(self) -> None:
-        if len(self.kinds) != 1 or (self.hand_m and self.joints):
+        twice = (self.hand_m and self.joints) or (self.object_m and self.object_px)
+        if len(self.kinds) != 1 or twice:
             raise UserError(
-                f"a goal has {', '.join(self.kinds) or 'nothing'}",
-                "Give image, or episode, or a state: hand_m or joints, and object_m",
+                f"a goal has {', '.join(self.kinds) or 'nothing'}" + ", one part of it twice" * bool(twice),
+                "Give image, or episode, or a state: hand_m or joints, and object_m or object_px",
+            )
+        if self.object_px_of and (not self.object_px or min(self.object_px_of) < 1):
+            raise UserError(
+                f"a goal has object_px_of {list(self.object_px_of)}",
+                "Give width and height of the picture in which object_px was clicked, or leave it out",
             )
 
     @property
     def kinds(self) -> list[str]:
         """Which of image, episode and state are given."""
-        state = (self.hand_m, self.joints, self.object_m)
+        state = (self.hand_m, self.joints, self.object_m, self.object_px)
         given = {"image": self.image, "episode": self.episode, "state": next((s for s in state if s), None)}
         return [name for name, value in given.items() if value is not None]
 
@@ -119,17 +131,25 @@ def _of_episode(config: GoalConfig, spec: ControllerSpec, _: Embodiment) -> Goal
 def _of_state(config: GoalConfig, spec: ControllerSpec, embodiment: Embodiment) -> Goal:
     with load(embodiment) as simulation:
         simulation.reset(0)
+        object_m = _object_m(simulation, config)  # seen before an arm could stand in the way
         if config.hand_m:
             bring_hand(simulation, np.array(config.hand_m))
         if config.joints:
             _pose(simulation, config.joints)
-        if config.object_m:
-            if not simulation.has_object:
-                raise UserError(f"goal: {embodiment.name} has no object", "Leave object_m out")
-            simulation.place_object(np.array(config.object_m))
+        if object_m is not None:
+            simulation.place_object(object_m)
         # Where an arm is pushed aside by the object that the goal shows, the state is not the one asked for.
         tell = config.tell and (config.hand_m is not None or config.joints is not None)
         return Goal(simulation.frame(), _positions(simulation.proprio(), spec) if tell else None)
+
+
+def _object_m(simulation: Simulation, config: GoalConfig) -> NDArray[np.float64] | None:
+    """Where the object should be in the world, (3,); None where the goal does not say."""
+    if config.object_px:
+        return object_place(simulation, config.object_px, config.object_px_of)
+    if config.object_m and not simulation.has_object:
+        raise UserError(f"goal: {simulation.embodiment.name} has no object", "Leave object_m out")
+    return np.array(config.object_m) if config.object_m else None
 
 
 def _pose(simulation: Simulation, joints: tuple[float, ...]) -> None:

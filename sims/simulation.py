@@ -171,6 +171,12 @@ class Simulation:
             raise ValueError(f"{self.embodiment.name} has no object")
         return self.data.xpos[self._object_body].copy()
 
+    def ground_m(self, place_m: NDArray[np.float64]) -> float:
+        """How far below a place the next surface is [m], the object's own aside; infinite where there is none."""
+        down, geom = np.array([0.0, 0.0, -1.0]), np.zeros(1, np.int32)
+        found = mujoco.mj_ray(self.model, self.data, place_m, down, None, 1, self._object_body or 0, geom)
+        return float(found) if found >= 0 else np.inf
+
     def place_object(self, position_m: NDArray[np.float64]) -> None:
         """Put the object somewhere, at rest, turned as the MJCF has it."""
         joint = self.model.body_jntadr[self._object_body]
