@@ -197,16 +197,7 @@ def _run(
     """One phase: with the encoder in the loop (`latents` None), or on latents known before; returns the least error."""
     joint = latents is None
     steps, batch = (config.encoder_steps, config.encoder_batch) if joint else (config.steps, config.batch)
-    groups = [
-        {
-            "params": [*calibrated.body.adapter.parameters(), *calibrated.body.proprio_head.parameters()],
-            "lr": config.learning_rate,
-        },
-        {"params": list(calibrated.model.dynamics.parameters()), "lr": config.dynamics_learning_rate},
-    ]
-    if joint:
-        groups.append({"params": list(calibrated.model.encoder.parameters()), "lr": config.encoder_learning_rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+    optimizer = _optimizer(calibrated, config, joint)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     phase = "encoder" if joint else "adapter"
     calibrated.zero_grad(set_to_none=True)  # the encoder keeps gradients of its own phase: they would count in clipping
@@ -252,6 +243,18 @@ def _run(
         calibrated.body.load_state_dict(best[1])
     calibrated.eval()
     return None if best is None else best[0]
+
+
+def _optimizer(calibrated: Calibrated, config: FitConfig, joint: bool) -> torch.optim.Optimizer:
+    """Over adapter, proprio head and dynamics, and over the encoder where all are fitted together."""
+    body, model = calibrated.body, calibrated.model
+    groups = [
+        {"params": [*body.adapter.parameters(), *body.proprio_head.parameters()], "lr": config.learning_rate},
+        {"params": list(model.dynamics.parameters()), "lr": config.dynamics_learning_rate},
+    ]
+    if joint:
+        groups.append({"params": list(model.encoder.parameters()), "lr": config.encoder_learning_rate})
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
 
 
 @torch.no_grad()

@@ -21,10 +21,7 @@ _STREAM = 11
 _WIDE = 0.25  # of the poses are drawn from the joints' whole ranges
 _SINKS_M, _TRIES = 0.005, 10  # a pose in which two parts overlap by more is drawn anew
 _ASIDE_M = 0.12  # how far a movable object is put from where it begins
-_DRIVE_S, _EVERY = (
-    2.4,
-    2,
-)  # of a hand on rails, whose joints nobody commands: driven about, and every so many ticks seen
+_DRIVE_S, _EVERY = 2.4, 2  # a hand on rails, whose joints nobody commands, is driven about and seen every other tick
 _EXPOSURE, _TINT, _NOISE = 0.15, 0.05, 3.0  # of pictures while reading is learned; the last one of 255
 
 

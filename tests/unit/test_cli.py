@@ -1,6 +1,7 @@
 """The command line: what it accepts, what it prints, and how it refuses."""
 
 import errno
+import subprocess
 import sys
 import typing
 from dataclasses import dataclass
@@ -186,6 +187,18 @@ def test_help_of_a_stage_names_every_key_with_default_and_comment(
         assert expected in shown
     assert max(map(len, shown.splitlines())) <= 100
     assert not baked
+
+
+def test_output_that_nobody_reads_any_more_is_no_mistake() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.close()  # as `head` does when it has seen enough
+        try:
+            assert (child.wait(timeout=60), child.stderr.read() if child.stderr else "") == (0, "")
+        finally:
+            child.kill()
 
 
 def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
