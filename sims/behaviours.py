@@ -43,7 +43,7 @@ class _Waypoint:
 
 
 @dataclass(frozen=True)
-class _Space:
+class Space:
     """The box in which waypoints are drawn: gripper position [m], or joint positions [rad or m].
 
     `low_m` and `high_m` are the corners of the box in the world to which pushes and grasps keep the object.
@@ -58,6 +58,10 @@ class _Space:
     @property
     def dim(self) -> int:
         return len(self.centre)
+
+    def holds(self, place: NDArray[np.float64]) -> bool:
+        """Whether a place, (dim,), lies in the box."""
+        return bool((np.abs(place - self.centre) <= self.half).all())
 
     def where(self, simulation: Simulation) -> NDArray[np.float64]:
         if self.cartesian:
@@ -79,7 +83,7 @@ def babble(simulation: Simulation, num_steps: int, rng: np.random.Generator) -> 
         num_steps: how many commands.
         rng: all randomness comes from here.
     """
-    command, space = simulation.command, _space(simulation)
+    command, space = simulation.command, babble_space(simulation)
     low, high, max_step = (np.asarray(v) for v in (command.low, command.high, command.max_step))
     noise = rng.normal(size=space.dim)
     waypoint, speed, until_s, holding = _Waypoint(space.centre), 0.0, simulation.time_s, False
@@ -104,7 +108,7 @@ def babble(simulation: Simulation, num_steps: int, rng: np.random.Generator) -> 
         yield np.clip(reference_U + np.clip(wanted_U - reference_U, -max_step, max_step), low, high)
 
 
-def _plan(simulation: Simulation, space: _Space, rng: np.random.Generator) -> list[_Waypoint]:
+def _plan(simulation: Simulation, space: Space, rng: np.random.Generator) -> list[_Waypoint]:
     """The next waypoints: one anywhere in the box, a push through the object, or a grasp of it."""
     if not (simulation.has_object and rng.random() < _CONTACT_SHARE):
         waypoint = _Waypoint(space.centre + space.half * rng.uniform(-1, 1, space.dim))
@@ -114,7 +118,7 @@ def _plan(simulation: Simulation, space: _Space, rng: np.random.Generator) -> li
     return legs if space.cartesian else _in_joints(simulation, legs)
 
 
-def _push(simulation: Simulation, space: _Space, rng: np.random.Generator) -> list[_Waypoint]:
+def _push(simulation: Simulation, space: Space, rng: np.random.Generator) -> list[_Waypoint]:
     hand, thing = simulation.end_effector(), simulation.object()
     away = rng.uniform(space.low_m, space.high_m)[:2] - thing[:2]
     direction = np.append(away / (np.linalg.norm(away) + 1e-6), 0.0)
@@ -131,7 +135,7 @@ def _push(simulation: Simulation, space: _Space, rng: np.random.Generator) -> li
     ]
 
 
-def _grasp(simulation: Simulation, space: _Space, rng: np.random.Generator) -> list[_Waypoint]:
+def _grasp(simulation: Simulation, space: Space, rng: np.random.Generator) -> list[_Waypoint]:
     thing, place = simulation.object(), rng.uniform(space.low_m, space.high_m)
     speed = rng.uniform(*_TOP_SPEEDS)
     return [
@@ -160,7 +164,7 @@ def _in_joints(simulation: Simulation, legs: list[_Waypoint]) -> list[_Waypoint]
 
 def _towards(
     simulation: Simulation,
-    space: _Space,
+    space: Space,
     waypoint: _Waypoint,
     speed: float,
     noise: NDArray[np.float64],
@@ -182,7 +186,8 @@ def _towards(
     return np.append(velocity, [waypoint.gripper] * (command.dim - space.dim))
 
 
-def _space(simulation: Simulation) -> _Space:
+def babble_space(simulation: Simulation) -> Space:
+    """The box around where the body stands now."""
     dim = simulation.command.dim
     hand = simulation.end_effector()
     around, most = hand, np.full(3, _BOX_M)
@@ -192,16 +197,16 @@ def _space(simulation: Simulation) -> _Space:
         middle = hand if simulation.command.interface == "end_effector_velocity" else thing
         around = np.append(middle[:2], thing[2] + most[2])
     if simulation.command.interface == "end_effector_velocity":
-        return _Space(around, most, around - most, around + most, cartesian=True)
+        return Space(around, most, around - most, around + most, cartesian=True)
     low, high = simulation.joint_limits()
     half = np.minimum(_JOINT_SHARE * (high - low), _JOINT_MOST)
     start = simulation.proprio()[:dim].astype(np.float64)
-    return _Space(np.clip(start, low + half, high - half), half, around - most, around + most, cartesian=False)
+    return Space(np.clip(start, low + half, high - half), half, around - most, around + most, cartesian=False)
 
 
 def workspace(simulation: Simulation, num: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Places in the world [m], (num, 3), where waypoints put the hand; the body is found as it was."""
-    space, now = _space(simulation), simulation.state()
+    space, now = babble_space(simulation), simulation.state()
     places = space.centre + space.half * rng.uniform(-1, 1, (num, space.dim))
     if not space.cartesian:
         places = np.stack([simulation.hand_at(joints) for joints in places])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy.bench.arena import Arena, Decide, Flown, at_once, drawn, holding, searching
 from deploy.bench.bench import BenchConfig
+from deploy.bench.far_goals import fly_far
 from deploy.bench.result import Row
 from deploy.cli import run_stage
 from deploy.compose import compose
@@ -37,7 +38,7 @@ _SCRATCH = ("pretrained=false", "fit.encoder_steps=200", "fit.encoder_learning_r
 
 
 def control(config: BenchConfig) -> list[Row]:
-    """Rows of methods for every body and number of labels, then samplers and sizes on the first of them.
+    """Rows of methods for every body and number of labels; samplers, sizes and far goals on the first of them.
 
     Raises:
         UserError: a stage refuses.
@@ -53,7 +54,8 @@ def control(config: BenchConfig) -> list[Row]:
             assert pretrained is not None and scratch is not None
             first = body == _BODIES[config.size][0] and labels == _LABELS[config.size][0]
             rows += _methods(f"{body}, {labels} labels", pretrained, scratch, config)
-            rows += _study(f"{body}, {labels} labels", pretrained, config) if first else []
+            for part in (_study, _far) if first else ():
+                rows += part(f"{body}, {labels} labels", pretrained, config)
     return rows
 
 
@@ -72,10 +74,10 @@ def _methods(where: str, pretrained: Path, scratch: Path, config: BenchConfig) -
         body = learned.planner.body
         ways: dict[str, tuple[Controllable, Decide]] = {
             "search with head": (learned, searching(learned.planner, config.seed)),
-            "head alone": (learned, _head(learned)),
+            "head alone": (learned, _at_once(learned)),
             "search alone": (learned, _sized(learned, replace(size, propose=0.0), config.seed)),
             "from scratch, search with head": (anew, searching(anew.planner, config.seed)),
-            "from scratch, head alone": (anew, _head(anew)),
+            "from scratch, head alone": (anew, _at_once(anew)),
             "random": (learned, drawn(body, config.seed)),
             "hold": (learned, holding(learned.command)),
         }
@@ -105,13 +107,23 @@ def _study(where: str, pretrained: Path, config: BenchConfig) -> list[Row]:
     return rows
 
 
+def _far(where: str, pretrained: Path, config: BenchConfig) -> list[Row]:
+    """Goals 1, 2 and 4 horizons away, of the body slowed down to have such, on validation pairs."""
+    parts, num, rows = load_controllable(pretrained, planner_named("cem"), ahead=0), _PAIRS[config.size], []
+    ways = {"search with head": lambda slow: searching(slow.planner, config.seed), "head alone": _at_once}
+    console.say(f"control: {where}, far goals")
+    for (distance, name), found in fly_far(parts, ways, num, VALIDATION_OFFSET).items():
+        rows += _rows(f"{where}, validation: {name}, goals {distance} horizons away", found, num)
+    return rows
+
+
 def _sized(parts: Controllable, size: PlannerConfig, seed: int) -> Decide:
     """The same model under another search."""
     head = parts.one_shot.head if parts.one_shot else None
     return searching(Planner(size, parts.planner.body, head=head).eval(), seed)
 
 
-def _head(parts: Controllable) -> Decide:
+def _at_once(parts: Controllable) -> Decide:
     assert parts.one_shot is not None
     return at_once(parts.one_shot)
 
