@@ -41,6 +41,11 @@ def shown(quiet: bool = False, color: bool = True) -> Iterator[None]:
         _console.quiet, _console.no_color = before
 
 
+def is_quiet() -> bool:
+    """Whether nothing but errors is shown."""
+    return _console.quiet
+
+
 def terminal() -> Console | None:
     """The console, where a person looks at it: None if it is no terminal, or is to be quiet."""
     return _console if _console.is_terminal and not _console.quiet else None

@@ -29,6 +29,10 @@ class Looks:
         shift = 60 * torch.rand(size, 3, generator=generator) - 30
         return cls(order, gain, shift, torch.rand(size, generator=generator) < 0.5)
 
+    def part(self, number: int, of: int) -> "Looks":
+        """Those of one of so many equal parts of the batch."""
+        return Looks(*(values.chunk(of)[number] for values in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class Mirror:

@@ -12,14 +12,17 @@ from robot_wm.data.augment import Looks
 from robot_wm.data.pack import Pack
 from robot_wm.data.windows import windows
 
+Share = tuple[int, int]  # which of how many equal parts of a batch, in its order: (0, 1) is all of it
+
 
 @dataclass(frozen=True)
 class Request:
-    """A batch: how many clips, whether changed, and whether each moment is wanted twice."""
+    """A batch: how many clips, whether changed, whether each moment is wanted twice, and which share of it is."""
 
     size: int
     augment: bool
     pair: bool
+    share: Share = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Draw:
 
     starts: tuple[Tensor, ...]
     looks: tuple[Looks | None, ...]
+
+    def part(self, number: int, of: int) -> "Draw":
+        """One of so many equal parts, in order."""
+        looks = tuple(each and each.part(number, of) for each in self.looks)
+        return Draw(tuple(starts.chunk(of)[number] for starts in self.starts), looks)
 
 
 class Draws:
@@ -79,9 +87,10 @@ class Draws:
         if request.pair:
             starts += (self._elsewhere(first, torch.rand(size, generator=generator, dtype=torch.float64)),)
         if not request.augment:
-            return Draw(starts, (None,) * len(starts))
+            return Draw(starts, (None,) * len(starts)).part(*request.share)
         looks = [Looks.draw(size, generator) for _ in starts]
-        return Draw(starts, tuple(replace(each, mirrored_B=looks[0].mirrored_B) for each in looks))
+        turned = tuple(replace(each, mirrored_B=looks[0].mirrored_B) for each in looks)
+        return Draw(starts, turned).part(*request.share)
 
     def pack(self, starts_B: Tensor) -> Tensor:
         """Number of the pack (dataset and camera) that each window is of."""

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from robot_wm.contracts.dataset import ARM_POINTS
 from robot_wm.contracts.errors import UserError
 from robot_wm.data.ahead import Ahead
 from robot_wm.data.augment import Looks, Mirror, change
-from robot_wm.data.draws import Draw, Draws, Request
+from robot_wm.data.draws import Draw, Draws, Request, Share
 from robot_wm.data.frames import Buffers, DeviceRows, Places, Rows, made_of
 from robot_wm.data.pack import Pack
 from robot_wm.data.scales import Scales as Scales
@@ -144,14 +144,15 @@ class ClipSet:
         """Where the frames are: `device` or `host`."""
         return "host" if self._on_device is None else "device"
 
-    def batch(self, size: int, generator: torch.Generator, augment: bool = True) -> Batch:
+    def batch(self, size: int, generator: Generator, augment: bool = True, share: Share = (0, 1)) -> Batch:
         """Random clips, in the order in which they are stored.
 
-        With `augment`, each is recoloured as a whole, and mirrored in half of the cases.
+        With `augment`, each is recoloured as a whole, and mirrored in half of the cases. Of the clips drawn only those
+        of `share` are read: (1, 4) is the second quarter of them.
         """
-        return self._serve(Request(size, augment, False), generator)[0]
+        return self._serve(Request(size, augment, False, share), generator)[0]
 
-    def pair(self, size: int, generator: torch.Generator, augment: bool = True) -> tuple[Batch, Batch]:
+    def pair(self, size: int, generator: Generator, augment: bool = True) -> tuple[Batch, Batch]:
         """The same moments twice: seen by two cameras where the dataset has several, else by the same one.
 
         The two are recoloured independently, and mirrored together: a world and its mirror image.
@@ -159,7 +160,7 @@ class ClipSet:
         first, second = self._serve(Request(size, augment, True), generator)
         return first, second
 
-    def _serve(self, request: Request, generator: torch.Generator) -> list[Batch]:
+    def _serve(self, request: Request, generator: Generator) -> list[Batch]:
         started_s = time.monotonic()
         if self.device.type == "cuda":
             batches = self._ahead.next(request, generator).received(self.device)

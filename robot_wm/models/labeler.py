@@ -24,6 +24,6 @@ class Labeler(nn.Module):
         return mean, -2 + 3 * torch.tanh(raw)
 
     @staticmethod
-    def sample(mean_BA: Tensor, log_std_BA: Tensor) -> Tensor:
-        """A reparameterised draw of the latent action in (-1, 1)."""
-        return torch.tanh(mean_BA + log_std_BA.exp() * torch.randn_like(mean_BA))
+    def sample(mean_BA: Tensor, log_std_BA: Tensor, noise_BA: Tensor) -> Tensor:
+        """A reparameterised draw of the latent action in (-1, 1); `noise_BA` is standard normal."""
+        return torch.tanh(mean_BA + log_std_BA.exp() * noise_BA)

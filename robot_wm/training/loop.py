@@ -1,21 +1,23 @@
-"""The pretraining loop: Lightning Fabric for device and precision, health in view, exact resumption."""
+"""The pretraining loop, in one process or several: health in view, exact resumption."""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
-from robot_wm.data.loader import ClipSet
+from robot_wm.data.loader import Batch, ClipSet
 from robot_wm.models.encoder import Encoder
 from robot_wm.models.world_model import WorldModel
+from robot_wm.training import ranks
 from robot_wm.training.checkpoint import load_progress, save_progress
+from robot_wm.training.launch import same, start
 from robot_wm.training.losses import LossConfig, health, pretraining_terms
 
 PROGRESS = "progress.safetensors"
@@ -34,10 +36,11 @@ class TrainingConfig:
 
     Attributes:
         steps: optimizer steps.
-        batch, clip_frames: clips per step, frames per clip.
+        batch, clip_frames: clips per step, of all processes together; frames per clip.
         learning_rate, weight_decay, warmup: of AdamW; `warmup` is in steps, a cosine to zero follows.
         health_every, checkpoint_every: in steps.
         accelerator, precision: as Lightning Fabric names them; precision is that of the encoder.
+        devices: processes on this machine, one per GPU, that share every batch.
         compile: compile the encoder, which takes half a minute and pays from some thousand steps on.
     """
 
@@ -50,11 +53,13 @@ class TrainingConfig:
     health_every: int = 100
     checkpoint_every: int = 100
     accelerator: str = "auto"
+    devices: int = 1
     precision: str = "32-true"
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.clip_frames - 2, self.health_every, self.checkpoint_every) < 1:
+        sizes = self.steps, self.batch, self.clip_frames - 2, self.health_every, self.checkpoint_every, self.devices
+        if min(sizes) < 1:
             raise UserError("training sizes below 1 (clip_frames below 3)", "Give positive steps, batch and intervals")
 
 
@@ -67,55 +72,51 @@ def train(
     folder: Path,
     seed: int,
     log: Callable[..., None],
+    fabric: Fabric | None = None,
 ) -> dict[str, float]:
     """Train `model` in place and leave it on the accelerator.
 
-    Starts where `folder` says that an interrupted run had come; returns the last health.
+    Starts where `folder` says that an interrupted run had come; returns the last health. Where several processes of
+    `fabric` do so together (None: there is but this one), the first of them alone logs, judges health and saves.
 
     Raises:
         UserError: loss or gradient is not finite, or the loss explodes; the last checkpoint stays.
     """
-    fabric = _fabric(config.accelerator, config.precision)
+    fabric = fabric or start(config.accelerator, config.precision, 1, config.batch)
     fabric.seed_everything(seed, verbose=False)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    _, optimizer = fabric.setup(model, optimizer)
+    fabric.to_device(model)
+    optimizer: Any = fabric.setup_optimizers(
+        torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    )
     if fabric.device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: a little less exact, several times as fast
     if config.compile:
         model.encoder.compile()
-    start = 0
+    first = 0
     if (folder / PROGRESS).is_file():  # only now: the optimizer's state follows the weights to their device
-        start, states = load_progress(folder / PROGRESS, model, optimizer)
+        first, states = load_progress(folder / PROGRESS, model, optimizer)
         _restore_random(states, generator, fabric.device)
+    ranks.agree(model.state_dict().values())
     vitals: dict[str, float] = {}
     lowest = math.inf
-    with console.progress("pretrain", config.steps, start) as bar:
-        for step in range(start, config.steps):
+    share = fabric.global_rank, fabric.world_size
+    with ranks.shared_statistics(model.encoder.normalize), console.progress("pretrain", config.steps, first) as bar:
+        for step in range(first, config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(step, config)
-            model.train()
-            batch = clips.batch(config.batch, generator)
-            with fabric.autocast():  # the convolutions are what half precision makes faster
-                z_BTD = model.encode(batch.frames_BTYXC)
-            terms = pretraining_terms(model, z_BTD.float(), batch, loss)
-            if not torch.isfinite(terms["total"]):
-                named = ", ".join(k for k, v in terms.items() if not torch.isfinite(v))
-                raise _gone_wrong(f"loss is not finite at step {step} ({named})", config, folder)
-            lowest = min(lowest, float(terms["total"].detach()))
+            terms, trouble = _descend(fabric, model, optimizer, clips.batch(config.batch, generator, share=share), loss)
+            lowest = min(lowest, terms["total"])
             if terms["total"] > _EXPLODED * max(lowest, 1.0):
-                found = f"loss is {float(terms['total'].detach()):.3g} at step {step}, after {lowest:.3g}"
-                raise _gone_wrong(found, config, folder)
-            optimizer.zero_grad()
-            fabric.backward(terms["total"])
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            if not torch.isfinite(norm):
-                raise _gone_wrong(f"the gradient is not finite at step {step}", config, folder)
-            optimizer.step()
-            bar.advance(note=f"loss {float(terms['total'].detach()):.3f}")
+                trouble = f"loss is {terms['total']:.3g}", f", after {lowest:.3g}"
+            if trouble:
+                raise same(_gone_wrong(f" at step {step}".join(trouble), config, folder), fabric.global_rank)
+            bar.advance(note=f"loss {terms['total']:.3f}")
+            if fabric.global_rank > 0:
+                continue
             done = step + 1
             if done % 10 == 0:
-                log(step=done, **{k: round(float(v.detach()), 6) for k, v in terms.items()})
+                log(step=done, **{k: round(v, 6) for k, v in terms.items()})
             if done % config.health_every == 0 or done == config.steps:
                 vitals = check_health(model, validation, seed)
                 log(step=done, **vitals)
@@ -125,15 +126,35 @@ def train(
     return vitals or check_health(model, validation, seed)
 
 
+def _descend(
+    fabric: Fabric, model: WorldModel, optimizer: torch.optim.Optimizer, batch: Batch, loss: LossConfig
+) -> tuple[dict[str, float], tuple[str, str] | None]:
+    """One step; returns the terms over the batch of all ranks, and what is not finite, in which case there was none.
+
+    What it returns, and so what follows from it, is the same on every rank.
+    """
+    model.train()
+    with fabric.autocast():  # the convolutions are what half precision makes faster
+        z_BTD = model.encode(batch.frames_BTYXC)
+    terms = pretraining_terms(model, z_BTD.float(), batch, loss)
+    over_all = ranks.mean(torch.stack([value.detach() for value in terms.values()])).tolist()
+    values = dict(zip(terms, over_all, strict=True))
+    if not math.isfinite(values["total"]):
+        return values, ("loss is not finite", f" ({', '.join(k for k, v in values.items() if not math.isfinite(v))})")
+    optimizer.zero_grad()
+    fabric.backward(terms["total"])
+    ranks.average_gradients(model.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if not torch.isfinite(norm):
+        return values, ("the gradient is not finite", "")
+    optimizer.step()
+    return values, None
+
+
 def _gone_wrong(found: str, config: TrainingConfig, folder: Path) -> UserError:
     return UserError(
         found, f"Lower training.learning_rate ({config.learning_rate}); {folder} keeps the last good checkpoint"
     )
-
-
-def device(accelerator: str) -> torch.device:
-    """Where Lightning Fabric would put the model."""
-    return _fabric(accelerator, "32-true").device
 
 
 def check_health(model: WorldModel, validation: ClipSet, seed: int, size: int = 64) -> dict[str, float]:
@@ -161,16 +182,6 @@ def settle_normalization(encoder: Encoder, batches: Iterable[Tensor]) -> None:
         encoder(frames_BYXC)
     normalize.momentum = momentum
     encoder.eval()
-
-
-def _fabric(accelerator: str, precision: str) -> Fabric:
-    try:
-        return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise UserError(
-            f"training on accelerator {accelerator!r} with precision {precision!r} does not start ({error})",
-            "Give training.accelerator=auto and training.precision=32-true",
-        ) from error
 
 
 def _random_states(generator: torch.Generator, place: torch.device) -> list[torch.Tensor]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from robot_wm.contracts.errors import UserError
 from robot_wm.data.loader import Batch
 from robot_wm.models.labeler import Labeler
 from robot_wm.models.world_model import WorldModel
+from robot_wm.training import ranks
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,7 @@ def sigreg(z_ND: Tensor, directions_DM: Tensor, points: int = 17, limit: float =
     """
     t_P = torch.linspace(-limit, limit, points, device=z_ND.device, dtype=z_ND.dtype)
     phase_NMP = (z_ND @ directions_DM)[..., None] * t_P
-    characteristic = torch.stack([phase_NMP.cos().mean(0), phase_NMP.sin().mean(0)])
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        from torch.distributed.nn.functional import all_reduce
-
-        characteristic = all_reduce(characteristic) / torch.distributed.get_world_size()
+    characteristic = ranks.mean(torch.stack([phase_NMP.cos().mean(0), phase_NMP.sin().mean(0)]))
     gaussian_P = (-t_P.square() / 2).exp()
     distance_MP = (characteristic[0] - gaussian_P).square() + characteristic[1].square()
     return torch.trapezoid(distance_MP * gaussian_P, t_P, dim=-1).mean()
@@ -73,16 +69,23 @@ def bottleneck(mean: Tensor, log_std: Tensor) -> Tensor:
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over the entries whose target is known (not NaN); zero when none is."""
+    """Mean squared error over the entries whose target is known (not NaN); zero when none is.
+
+    The number known is that of all ranks, so that the mean over ranks is the mean over the whole batch's entries.
+    """
     known = ~target.isnan()
     difference = torch.where(known, predicted - target.nan_to_num(), torch.zeros_like(predicted))
-    return difference.square().sum() / known.sum().clamp(min=1)
+    return difference.square().sum() / ranks.mean(known.sum().float()).clamp(min=1 / ranks.count())
 
 
 def pretraining_terms(model: WorldModel, z_BTD: Tensor, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
-    """Every term of a batch and its latents, unweighted, and under `total` their weighted sum."""
+    """Every term of a batch and its latents, unweighted, and under `total` their weighted sum.
+
+    Where a batch is shared by several ranks, the mean of a term over ranks is its value for the whole batch.
+    """
     mean, log_std = model.infer(z_BTD)
-    actions = Labeler.sample(mean, log_std)
+    noise = ranks.share(torch.randn(len(mean) * ranks.count(), *mean.shape[1:], device=mean.device))
+    actions = Labeler.sample(mean, log_std, noise)
     histories = model.histories(z_BTD)[:, :-1]
     predicted, log_error = model.predict(histories.flatten(0, 1), actions.flatten(0, 1))
     target = z_BTD[:, 1:].flatten(0, 1)
@@ -122,8 +125,10 @@ def hindsight(model: WorldModel, histories_BTHD: Tensor, z_BTD: Tensor, actions_
         actions_BTA: what the labeler inferred, (B, T, A).
     """
     clip = torch.arange(len(z_BTD), device=z_BTD.device).repeat(2)
-    now = torch.randint(actions_BTA.shape[1], clip.shape, device=clip.device)
-    steps = 1 + (torch.rand(clip.shape, device=clip.device) * (actions_BTA.shape[1] - now)).long()
+    goals = 2, len(z_BTD) * ranks.count()
+    now = ranks.share(torch.randint(actions_BTA.shape[1], goals, device=clip.device), dim=1).flatten()
+    chance = ranks.share(torch.rand(goals, device=clip.device), dim=1).flatten()
+    steps = 1 + (chance * (actions_BTA.shape[1] - now)).long()
     action, log_steps = model.goal(histories_BTHD[clip, now], z_BTD[clip, now + steps])
     far = (log_steps - steps.log()).square().mean()
     return (action - actions_BTA[clip, now]).square().mean() + 0.1 * far
