@@ -21,6 +21,8 @@ from sims.robots import load
 from sims.simulation import Simulation
 from sims.tasks import bring_hand
 
+_OUT_OF_REACH_M = 0.02  # the hand is taken to be where it was asked to be
+
 
 @dataclass(frozen=True)
 class GoalConfig:
@@ -57,6 +59,9 @@ class GoalConfig:
                 f"a goal has {', '.join(self.kinds) or 'nothing'}" + ", one part of it twice" * bool(twice),
                 "Give image, or episode, or a state: hand_m or joints, and object_m or object_px",
             )
+        for key, place_m in (("hand_m", self.hand_m), ("object_m", self.object_m)):
+            if place_m and not np.isfinite(place_m).all():
+                raise UserError(f"a goal has {key} {list(place_m)}", "Give three numbers, in metres")
         if self.object_px_of and (not self.object_px or min(self.object_px_of) < 1):
             raise UserError(
                 f"a goal has object_px_of {list(self.object_px_of)}",
@@ -133,7 +138,7 @@ def _of_state(config: GoalConfig, spec: ControllerSpec, embodiment: Embodiment) 
         simulation.reset(0)
         object_m = _object_m(simulation, config)  # seen before an arm could stand in the way
         if config.hand_m:
-            bring_hand(simulation, np.array(config.hand_m))
+            _bring_hand(simulation, np.array(config.hand_m))
         if config.joints:
             _pose(simulation, config.joints)
         if object_m is not None:
@@ -141,6 +146,16 @@ def _of_state(config: GoalConfig, spec: ControllerSpec, embodiment: Embodiment) 
         # Where an arm is pushed aside by the object that the goal shows, the state is not the one asked for.
         tell = config.tell and (config.hand_m is not None or config.joints is not None)
         return Goal(simulation.frame(), _positions(simulation.proprio(), spec) if tell else None)
+
+
+def _bring_hand(simulation: Simulation, place_m: NDArray[np.float64]) -> None:
+    bring_hand(simulation, place_m)
+    nearest_m = simulation.end_effector()
+    if (left_m := float(np.linalg.norm(nearest_m - place_m))) > _OUT_OF_REACH_M:
+        raise UserError(
+            f"goal: the hand comes no nearer to hand_m {place_m.tolist()} than {left_m:.3f} m",
+            f"Give a place within reach; this is as near as it gets: {[round(float(v), 3) for v in nearest_m]}",
+        )
 
 
 def _object_m(simulation: Simulation, config: GoalConfig) -> NDArray[np.float64] | None:

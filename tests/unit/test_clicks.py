@@ -56,6 +56,9 @@ def test_a_click_in_a_larger_picture_means_the_same_place(body: Embodiment) -> N
         small, large = object_place(simulation, (63.5, 47.5)), object_place(simulation, (319.5, 239.5), (640, 480))
         assert large == pytest.approx(small, abs=1e-9)
         assert small[2] == pytest.approx(simulation.object()[2])
+    place, click = GoalConfig(object_m=tuple(small)), GoalConfig(object_px=(63.5, 47.5))
+    told, clicked = read_goals([place, click], make_spec(), body)
+    assert np.array_equal(told.frame_YXC, clicked.frame_YXC), "a click is a place"
 
 
 @pytest.mark.parametrize(

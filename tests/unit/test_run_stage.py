@@ -118,6 +118,8 @@ def test_a_goal_shows_what_it_says(config: RunConfig, tmp_path: Path) -> None:
         ({"hand_m": (0.1, 0.2, 0.3), "joints": (0.0, 0.0)}, "a goal has state"),
         ({"image": "nowhere.png"}, "nowhere.png is no picture"),
         ({"joints": (9.0, 0.0)}, r"joints are \[9.0, 0.0\].*-1.5 to 1.5"),
+        ({"hand_m": (0.1, float("nan"), 0.3)}, "a goal has hand_m .*three numbers"),
+        ({"hand_m": (0.9, 0.0, 0.2)}, r"no nearer to hand_m \[0.9, 0.0, 0.2\] than 0.35"),
         ({"object_m": (0.1, 0.2, 0.3)}, "arm has no object"),
     ],
 )
