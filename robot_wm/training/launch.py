@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,14 +15,16 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
+from torch.multiprocessing.spawn import ProcessException
 
 from robot_wm.contracts.errors import UserError
 
 T = TypeVar("T")
 _PATIENCE = timedelta(days=1)  # for the first process, which decodes the data while the others wait
 _GRACE_S = 10.0
-logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # who joined whom
+_LOST = re.compile("gloo|NCCL|TCPStore")
+for _name in ("lightning_fabric", "lightning_utilities", "torch.multiprocessing.spawn"):  # who joined, and who is ended
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def start(accelerator: str, precision: str, devices: int, batch: int) -> Fabric:
@@ -77,26 +80,26 @@ def launch(fabric: Fabric, function: Callable[..., T], *arguments: Any) -> T:
     The first error of any process ends all and is raised here.
     """
     found: T
-    if fabric.world_size == 1 or torch.distributed.is_torchelastic_launched():
+    if fabric.world_size == 1:
         found = fabric.launch(function, *arguments)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        return found
+    # Bound, not as arguments: among those Lightning refuses frozen dataclasses.
+    work = partial(_member, function=function, arguments=arguments)
+    if torch.distributed.is_torchelastic_launched():
+        found = fabric.launch(work)
         return found
     told = multiprocessing.get_context("spawn").SimpleQueue()
     before = set(multiprocessing.active_children())
     try:
-        # Bound, not as arguments: among those Lightning refuses frozen dataclasses.
-        found = fabric.launch(partial(_member, told=told, function=function, arguments=arguments))
+        found = fabric.launch(partial(work, told=told))
         return found
     except ProcessException as error:
         if not told.empty():
             raise told.get() from error
-        if isinstance(error, ProcessExitedException):
-            raise UserError(
-                f"a process of the training was ended from outside ({error})",
-                "Look for lack of memory, then run the same command again: it goes on from its last checkpoint",
-            ) from error
-        raise
+        raise UserError(
+            f"a process of the training was ended from outside ({str(error).strip()})",
+            "Look for lack of memory, then run the same command again: it goes on from its last checkpoint",
+        ) from error
     finally:  # an interruption reaches this process alone
         for child in set(multiprocessing.active_children()) - before:
             child.kill()
@@ -114,17 +117,24 @@ def same(error: UserError, rank: int) -> BaseException:
     return SystemExit(2)
 
 
-def _member(fabric: Fabric, told: Any, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+def _member(fabric: Fabric, function: Callable[..., T], arguments: tuple[Any, ...], told: Any = None) -> T:
+    """The work of one process; the queue `told` takes its error to the process that started it."""
     try:
         found = function(fabric, *arguments)
         torch.distributed.destroy_process_group()
         return found
-    except UserError as error:
-        told.put(error)
-        raise
-    except OSError as error:
-        told.put(OSError(error.errno, error.strerror, error.filename))
-        raise
     except Exception as error:
-        told.put(RuntimeError(f"{type(error).__name__}: {error}"))  # of whatever class: those do not all travel
+        if _LOST.search(str(error)):  # another one is gone: who started them finds out why, and ends this one
+            time.sleep(_GRACE_S)
+        if told is not None:
+            told.put(_portable(error))
         raise
+
+
+def _portable(error: Exception) -> Exception:
+    """The error as one that can cross to another process, which not every class can."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename)
+    return RuntimeError(f"{type(error).__name__}: {error}")
