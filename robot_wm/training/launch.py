@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch.multiprocessing.spawn import ProcessException
+from torch.multiprocessing.spawn import ProcessException, ProcessRaisedException
 
 from robot_wm.contracts.errors import UserError
 
@@ -96,6 +96,8 @@ def launch(fabric: Fabric, function: Callable[..., T], *arguments: Any) -> T:
     except ProcessException as error:
         if not told.empty():
             raise told.get() from error
+        if isinstance(error, ProcessRaisedException):  # before its work began
+            raise
         raise UserError(
             f"a process of the training was ended from outside ({str(error).strip()})",
             "Look for lack of memory, then run the same command again: it goes on from its last checkpoint",
