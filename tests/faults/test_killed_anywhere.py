@@ -40,6 +40,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "calibrate", *CRANE, "data=log", "model={pretrain}", "cache={out}/cache", "transitions=40", "validation=0.25",
         "fit.steps=8", "fit.batch=8", "fit.encoder_steps=2", "fit.encoder_batch=4", "head.steps=4", "body.most_s=1",
         "curve_steps=4", "reading.steps=2", "reading.practice=4",
+        "pretrained=false",  # so small a fit may lose to holding still, which is refused of pretrained ones alone
     ),
     "export": (
         "export", "calibration={calibrate}", "data=log", "planner.horizon=1", "planner.candidates=8",
