@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy import children
 from deploy.drivers.server import Description, Server
 from robot_wm.contracts import config, files
 from robot_wm.contracts.embodiment import Embodiment
@@ -26,7 +27,6 @@ from sims.robots import load
 from sims.twin import Twin
 
 _START_S = 60.0  # for the child to load its model and to listen
-_END_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def spawned(settings: TwinSettings, folder: Path) -> Iterator[str]:
         try:
             yield f"{settings.host}:{_wait(child, told, folder / 'twin.log')}"
         finally:
-            _end(child)
+            children.end(child)
 
 
 def _wait(child: "subprocess.Popen[bytes]", told: Path, log: Path) -> int:
@@ -156,15 +156,6 @@ def _wait(child: "subprocess.Popen[bytes]", told: Path, log: Path) -> int:
             raise UserError(f"the twin's process ended with {child.returncode}", f"Its last words are in {log}")
         time.sleep(0.02)
     raise UserError(f"the twin does not listen after {_START_S:.0f} s", f"Its words so far are in {log}")
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.terminate()
-    try:
-        child.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait(_END_S)
 
 
 def _main(given: str, told: str, folder: str) -> None:

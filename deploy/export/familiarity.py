@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robot_wm import console
 from robot_wm.contracts.dataset import ACTION, STATE
-from robot_wm.contracts.familiar import Familiar
+from robot_wm.contracts.familiar import Familiar, Spread
 from robot_wm.contracts.run import dataset_folder
 from robot_wm.data.lerobot import LeRobotDataset
 from robot_wm.planning.controllable import Controllable
@@ -29,23 +29,10 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Spread):
     """The part of Familiar that is about latents."""
 
-    mean: Array
-    directions: Array
-    rest: float
     farthest: float
-
-    def distances(self, z_ND: Array) -> Array:
-        """How far latents are, (N,), as the runtime counts it but for the unit."""
-        away_ND = z_ND - self.mean
-        along_NR = away_ND @ self.directions.T
-        spread_2_R = 1 / np.square(self.directions).sum(1)
-        left_N = np.maximum(np.square(away_ND).sum(1) - np.square(along_NR) @ spread_2_R, 0.0)
-        num_left = max(z_ND.shape[1] - len(self.directions), 1)
-        near_N = np.square(along_NR).sum(1) + left_N / (num_left * self.rest**2)
-        return np.asarray(np.sqrt(near_N / (len(self.directions) + 1)))
 
 
 def measure(controllable: Controllable, log: Path) -> Familiar | None:

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.contracts.familiar import Familiar
+from robot_wm.contracts.familiar import Familiar, Spread
 
 
 class Expectations:
@@ -18,10 +18,8 @@ class Expectations:
     """
 
     def __init__(self, familiar: Familiar, frame_skip: int):
-        self._mean = np.asarray(familiar.mean)
-        self._directions = np.asarray(familiar.directions)
-        self._spread_2 = 1 / np.square(self._directions).sum(1)
-        self._rest, self._farthest = familiar.rest, familiar.farthest
+        self._spread = Spread(np.asarray(familiar.mean), np.asarray(familiar.directions), familiar.rest)
+        self._farthest = familiar.farthest
         self._step, self._worst = np.asarray(familiar.step), np.asarray(familiar.worst)
         self._sent: deque[NDArray[np.float64]] = deque(maxlen=2 * frame_skip)
         self._seen: deque[NDArray[np.float64]] = deque(maxlen=frame_skip + 1)
@@ -40,12 +38,7 @@ class Expectations:
 
     def look(self, latent_D: NDArray[np.float32]) -> float:
         """Take in an image; returns its surprise."""
-        away = latent_D.astype(np.float64) - self._mean
-        along = self._directions @ away
-        rest_2 = max(float(away @ away - self._spread_2 @ np.square(along)), 0.0)
-        num = max(len(away) - len(along), 1)
-        distance_2 = (float(along @ along) + rest_2 / (num * self._rest**2)) / (len(along) + 1)
-        self.surprise = float(np.sqrt(distance_2)) / self._farthest
+        self.surprise = float(self._spread.distances(latent_D.astype(np.float64)[None])[0]) / self._farthest
         return self.surprise
 
     def reach(self, proprio_P: NDArray[np.float32]) -> float:

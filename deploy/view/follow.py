@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploy import children
 from deploy.view import flight
 from robot_wm import console
 from robot_wm.contracts.errors import UserError
@@ -16,7 +17,6 @@ from robot_wm.contracts.run import CONFIG, in_progress
 REFRESH_S = 2
 PAGE, LOG = "view.html", "view.log"  # in the folder of a run that is watched from its start
 _SHOWN = 4  # flights on the page that is left
-_END_S = 10.0
 _NICE = 10  # drawing a page must not delay a plan
 
 
@@ -44,12 +44,7 @@ def page_beside(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        child.terminate()
-        try:
-            child.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait(_END_S)
+        children.end(child)
         with contextlib.suppress(UserError):  # nothing was flown
             flight.write(run / PAGE, run, _SHOWN)
 

@@ -1,12 +1,40 @@
 """What a body's calibration log looked like, in numbers small enough for controller.json."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_wm.contracts.errors import UserError
 
 _MOST_VALUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a log's latents are spread, and how far others are from them: for export and for a running robot alike.
+
+    Attributes:
+        mean, directions, rest: as in Familiar, as arrays.
+    """
+
+    mean: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    rest: float
+
+    def distances(self, z_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far latents are, (N,), not yet in units of `Familiar.farthest`."""
+        away_ND = z_ND - self.mean
+        along_NR = away_ND @ self.directions.T
+        left_N = np.maximum(np.square(away_ND).sum(1) - np.square(along_NR) @ self._along_2_R, 0.0)
+        num_left = max(z_ND.shape[1] - len(self.directions), 1)
+        near_N = np.square(along_NR).sum(1) + left_N / (num_left * self.rest**2)
+        return np.asarray(np.sqrt(near_N / (len(self.directions) + 1)))
+
+    @cached_property
+    def _along_2_R(self) -> NDArray[np.float64]:
+        return np.asarray(1 / np.square(self.directions).sum(1))
 
 
 @dataclass(frozen=True)
