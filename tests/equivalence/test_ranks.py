@@ -64,7 +64,24 @@ def python(repository: Path, folder: Path, *words: str, until: Callable[[], bool
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
+            kill_all_in(folder)
     return process.returncode, (folder / "said.txt").read_text()
+
+
+def kill_all_in(folder: Path) -> None:
+    """torchrun gives each worker a session of its own: it outlives its launcher and holds the run's lock."""
+    while left := [int(cwd.parent.name) for cwd in Path("/proc").glob("[0-9]*/cwd") if works_in(cwd, folder)]:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def works_in(cwd: Path, folder: Path) -> bool:
+    try:
+        return cwd.readlink() == folder
+    except OSError:  # it has ended, or is another user's
+        return False
 
 
 def only_run(folder: Path) -> Path:
