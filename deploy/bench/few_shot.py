@@ -1,37 +1,23 @@
 """Calibration from few transitions, and on a twin that is not what its model says; every part is kept by itself."""
 
-import fcntl
-import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from calibration.summary import SUMMARY
+from deploy.bench import parts as in_parts
 from deploy.bench.bench import BenchConfig
+from deploy.bench.calibrated import calibrated, recorded, stage
 from deploy.bench.result import Row
-from deploy.cli import run_stage
-from robot_wm import console
 from robot_wm.contracts import files, run
-from robot_wm.contracts.config import from_mapping
-from robot_wm.contracts.errors import UserError
 from robot_wm.evaluation.results import read_evaluation
 
 _BODIES = ("fetch", "so101", "panda")  # none of them in pretraining, which films arms that are drawn at random
 _FEW, _ENOUGH, _MANY, _MOST = (50, 100, 200, 500), 500, 2000, 5000
 _SCRATCH = (50, 200, 500, _MANY, _MOST)
 _GOALS = 50
-_AT_ONCE = 2  # parts, each on a core of its own
-_QUICK = (
-    "fit.steps=60",
-    "head.steps=0",
-    "reading.steps=0",
-)  # shows that everything works; far too little to control well
-_FROM_SCRATCH = ("pretrained=false", "fit.encoder_steps=300", "fit.encoder_learning_rate=0.001")
+_QUICK = ("fit.steps=60", "head.steps=0", "reading.steps=0")  # shows that it works; too little to control well
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ class Outcome:
     adapters: dict[str, float] = field(default_factory=dict)
 
 
-def parts(size: str) -> list[Part]:
+def parts(size: str, _: int = 0) -> list[Part]:
     """What is measured, in order: what says most comes first, a body at a time, then what makes its curves denser."""
     if size == "quick":
         return [Part("fetch", 60)]
@@ -106,89 +92,24 @@ def few_shot(config: BenchConfig) -> list[Row]:
     Goals are those of `robot-wm evaluate` with a seed of their own. The parts stay valid while the code that they rest
     on does: remove the folder to measure anew; each part names the revision that it was measured at.
     """
-    folder = Path(config.out) / "bench" / f"few-shot-{config.size}-{config.seed}"
     wanted = parts(config.size)
-    _kept(folder, wanted[0]).parent.mkdir(parents=True, exist_ok=True)
-    _work_off(folder, [part for part in wanted if not _kept(folder, part).is_file()], config)
-    found = {p: from_mapping(Outcome, files.read_json(_kept(folder, p))) for p in wanted if _kept(folder, p).is_file()}
-    missing = [part for part in wanted if part not in found]
-    if missing:
-        left = sum(part.minutes for part in missing) / _AT_ONCE
-        console.say(
-            f"few-shot: {len(found)} of {len(wanted)} parts measured; the rest takes about {left:.0f} minutes on "
-            f"{_AT_ONCE} cores: the same command goes on"
-        )
+    found = in_parts.read(in_parts.work_off(__name__, wanted, config), wanted, Outcome)
     return _verdicts(found, config.size) + [row for part, outcome in found.items() for row in _rows(part, outcome)]
-
-
-def _work_off(folder: Path, todo: list[Part], config: BenchConfig) -> None:
-    """Measure the parts in their order until all are done or the minutes are over."""
-    ends_s = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
-    queue, running = list(todo), dict[Part, subprocess.Popen[bytes]]()
-    try:
-        while (queue or running) and time.monotonic() < ends_s:
-            while queue and len(running) < _AT_ONCE:
-                part = queue.pop(0)
-                running[part] = _begin(folder, part, config)
-            time.sleep(0.1)
-            for part in [part for part, process in running.items() if process.poll() is not None]:
-                failed = running.pop(part).returncode != 0
-                last = _log(folder, part).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-                console.say(f"few-shot: {part.name} {f'failed: {last[0]}' if failed and last else 'is measured'}")
-    finally:
-        for process in running.values():
-            os.killpg(process.pid, signal.SIGKILL)  # with the workers that it has
-            process.wait(30)
-
-
-def _begin(folder: Path, part: Part, config: BenchConfig) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "deploy.bench.few_shot", str(folder), part.name, config.size, str(config.seed)]
-    with _log(folder, part).open("ab") as log:
-        return subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-
-
-def _log(folder: Path, part: Part) -> Path:
-    return folder / "parts" / f"{part.name}.log"
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; those that come later wait."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _kept(folder: Path, part: Part) -> Path:
-    return folder / "parts" / f"{part.name}.json"
 
 
 def _measure(folder: Path, part: Part, size: str, seed: int) -> Outcome:
     """Record (once for all parts that a log is long enough for), calibrate, export, evaluate."""
     quick, began_s = size == "quick", time.monotonic()
-
-    def stage(name: str, *overrides: str) -> Path:
-        found = run_stage(name, [f"out={folder}", f"seed={seed}", *overrides])
-        assert found is not None
-        return found
-
-    body = f"embodiment={part.body}"
     if part.log == "twin":
         source = ["source=twin", f"twin.severity={part.severity}", f"twin.seed={seed}"]
     else:
         most = part.transitions if quick else min(n for n in (_ENOUGH, _MANY, _MOST) if n >= part.transitions)
-        with _alone(folder / f"{part.body}-{most}.lock"):
-            source = [f"data={stage('record', body, f'transitions={most}', f'workers={_AT_ONCE}')}"]
-    calibration = stage(
-        "calibrate", body, f"cache={folder / 'cache' / part.name}", f"transitions={part.transitions}",
-        "body.identify=false", "curve_steps=0", *source,
-        *(_QUICK if quick else ()), *(() if part.pretrained else _FROM_SCRATCH),
-    )  # fmt: skip
+        source = [f"data={recorded(folder, part.body, most, seed)}"]
+    more = _QUICK if quick else ()
+    calibration = calibrated(folder, part.body, part.transitions, seed, source, part.pretrained, more)
+    bundle = stage("export", folder, seed, f"calibration={calibration}")
     evaluated = stage(
-        "evaluate", body, f"bundle={stage('export', f'calibration={calibration}')}", f"goals={3 if quick else _GOALS}",
+        "evaluate", folder, seed, f"embodiment={part.body}", f"bundle={bundle}", f"goals={3 if quick else _GOALS}",
         "references=[]", "videos_reached=0", "videos_missed=0", "num_threads=1", f"severity={part.severity}",
     )  # fmt: skip
     controller = read_evaluation(evaluated).controller("model")
@@ -230,34 +151,33 @@ def _verdicts(found: dict[Part, Outcome], size: str) -> list[Row]:
 
 def _share(body: str, found: dict[Part, Outcome]) -> Row:
     """Success with few labels over that with as many as one likes; against certain success while that is not known."""
-    label, enough, most = (
-        f"{body}: success with {_ENOUGH}",
-        found.get(Part(body, _ENOUGH)),
-        found.get(Part(body, _MOST)),
-    )
+    enough, most = found.get(Part(body, _ENOUGH)), found.get(Part(body, _MOST))
+    label = f"{body}: success with {_ENOUGH} over that with {_MOST:,}"
     if enough is None:
-        return Row(f"{label} over that with {_MOST:,}", None, target=0.9)
+        return Row(label, None, target=0.9)
     if most is None or most.success == 0:
-        label += f" over that with {_MOST:,} (at least; that is not measured)"
+        label += " (at least; that is not measured)"
         return Row(label, enough.success, n=enough.goals, low=enough.low, high=enough.high, target=0.9)
-    return Row(f"{label} over that with {_MOST:,}", enough.success / most.success, n=enough.goals, target=0.9)
+    return Row(label, enough.success / most.success, n=enough.goals, target=0.9)
 
 
 def _times_fewer(body: str, found: dict[Part, Outcome]) -> Row:
-    """How many times fewer labels the pretrained model needs: the best over its N. `low` where no N from scratch did.
+    mine = {n: o.success for n in _FEW if (o := found.get(Part(body, n)))}
+    scratch = {n: o.success for n in _SCRATCH if (o := found.get(Part(body, n, pretrained=False)))}
+    return times_fewer(f"{body}: times fewer labels than from scratch for the same success", mine, scratch)
+
+
+def times_fewer(label: str, mine: dict[int, float], scratch: dict[int, float]) -> Row:
+    """How many times fewer labels the pretrained model needs: the best over its N, from success by number of labels.
 
     From scratch, what is missing is the smallest N with at least the same success; if none of those tried has it, the
-    largest of them is a lower bound.
+    largest of them is a lower bound, and the label says so.
     """
-    label = f"{body}: times fewer labels than from scratch for the same success"
-    scratch = {n: o for n in _SCRATCH if (o := found.get(Part(body, n, pretrained=False)))}
     ratios = []
-    for count in _FEW:
-        mine = found.get(Part(body, count))
-        if mine is None or not scratch or mine.success == 0:
-            continue
-        same = [n for n, other in scratch.items() if other.success >= mine.success]
-        ratios.append((min(same, default=max(scratch)) / count, not same))
+    for count, success in mine.items():
+        if scratch and success:
+            same = [n for n, other in scratch.items() if other >= success]
+            ratios.append((min(same, default=max(scratch)) / count, not same))
     if not ratios:
         return Row(label, None, target=10.0)
     value, bound = max(ratios)
@@ -266,13 +186,8 @@ def _times_fewer(body: str, found: dict[Part, Outcome]) -> Row:
 
 def main(words: list[str]) -> None:
     """Measure one part and keep it: FOLDER NAME SIZE SEED."""
-    folder, name, size, seed = Path(words[0]), words[1], words[2], int(words[3])
-    part = next(part for part in parts(size) if part.name == name)
-    files.write_json(_kept(folder, part), asdict(_measure(folder, part, size, seed)))
+    in_parts.measure_one(words, parts, _measure)
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    main(sys.argv[1:])

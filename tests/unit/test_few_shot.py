@@ -1,6 +1,5 @@
-"""The few-shot benchmark is measured in parts: what is kept counts, and what the minutes end goes on next time."""
+"""The few-shot benchmark is measured in parts: what is kept counts, and answers the questions."""
 
-import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.bench import few_shot as few_shots
+from deploy.bench import parts as in_parts
 from deploy.bench.bench import BenchConfig
 from deploy.bench.few_shot import Outcome, Part, few_shot, parts
 from robot_wm.contracts import files
@@ -37,7 +37,7 @@ def keep(folder: Path, parts: dict[Part, float]) -> None:
 def test_parts_that_are_kept_are_read_and_answer_the_questions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(few_shots, "_begin", ends_at_once)
+    monkeypatch.setattr(in_parts, "_begin", ends_at_once)
     keep(tmp_path / "bench" / "few-shot-full-0", SUCCESS)
     rows = {row.metric: row for row in few_shot(BenchConfig("few-shot", "full", out=str(tmp_path), minutes=1))}
     said = " ".join(capsys.readouterr().err.split())
@@ -53,7 +53,7 @@ def test_parts_that_are_kept_are_read_and_answer_the_questions(
     assert rows["panda: success with 500 over that with 5,000"].met is False, "not measured is not met"
 
 
-def ends_at_once(folder: Path, part: Part, config: BenchConfig) -> subprocess.Popen[bytes]:
+def ends_at_once(module: str, folder: Path, part: Part, config: BenchConfig) -> "subprocess.Popen[bytes]":
     with (folder / "parts" / f"{part.name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.exit('no such robot')"], stdin=subprocess.DEVNULL, stdout=log,
@@ -66,24 +66,6 @@ def test_while_the_largest_log_is_not_measured_the_share_is_a_lower_bound(tmp_pa
     outcomes = {p: Outcome(p, (0.0, 0.0), (0.0, 0.0), s, s - 0.1, s + 0.02, 50, 1.0, None) for p, s in few.items()}
     row = few_shots._share("fetch", outcomes)
     assert row.value == 0.9 and "at least" in row.metric
-
-
-def test_parts_under_way_are_ended_with_their_workers_when_the_minutes_are_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun = []
-
-    def never_ends(folder: Path, part: Part, config: BenchConfig) -> subprocess.Popen[bytes]:
-        nothing = subprocess.DEVNULL
-        begun.append(
-            subprocess.Popen(["sleep", "60"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
-        )
-        return begun[-1]
-
-    monkeypatch.setattr(few_shots, "_begin", never_ends)
-    rows = few_shot(BenchConfig("few-shot", "full", out=str(tmp_path), minutes=0.01))
-    assert [process.returncode for process in begun] == [-signal.SIGKILL] * 2, "two at a time"
-    assert not any(row.met for row in rows)
 
 
 def test_every_part_has_a_file_of_its_own_and_a_body_is_done_before_the_next() -> None:
