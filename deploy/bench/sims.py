@@ -113,7 +113,7 @@ def _environments() -> list[Row]:
 
 
 def _rates(amount: _Amount, software: bool) -> list[Row]:
-    """Every work by one process alone and by one per core, in turn.
+    """Every work by one process alone and by one per core, in turn, all at the same scene: arms cost unlike much.
 
     Scaling is counted in processor time where software draws: what else the machine does then counts for nothing, and
     what the processes take from each other (caches, memory, hyperthreads) does.
@@ -151,7 +151,7 @@ def _rates(amount: _Amount, software: bool) -> list[Row]:
 def _work(index: int, amount: _Amount, barrier: Any, results: Any) -> None:
     found = {}
     for (name, _), begin in _WORKS.items():
-        once, count = begin(index)
+        once, count = begin()
         once()
         alone, together = [], []
         for _ in range(amount.rounds):
@@ -191,35 +191,35 @@ def _undrawn(amount: _Amount) -> list[Row]:
     return [Row(name, statistics.median(rates), "frames/s", n=amount.rounds)]
 
 
-def _counting(index: int) -> tuple[Callable[[], object], int]:
+def _counting() -> tuple[Callable[[], object], int]:
     return lambda: sum(range(100_000)), 1
 
 
-def _stepping(index: int) -> tuple[Callable[[], object], int]:
-    scene = scenes.sample(index, _PX)
+def _stepping() -> tuple[Callable[[], object], int]:
+    scene = scenes.sample(0, _PX)
     data = mujoco.MjData(scene.model)
     return lambda: mujoco.mj_step(scene.model, data, nstep=100), 100
 
 
-def _playing(index: int) -> tuple[Callable[[], object], int]:
-    scene = scenes.sample(index, _PX)
+def _playing() -> tuple[Callable[[], object], int]:
+    scene = scenes.sample(0, _PX)
     return lambda: play(scene, np.random.default_rng(0), _FRAMES, 0.2), _FRAMES
 
 
-def _drawing_arms(index: int) -> tuple[Callable[[], object], int]:
-    seed = index
+def _drawing_arms() -> tuple[Callable[[], object], int]:
+    seed = 0
     while (take := play(scene := scenes.sample(seed, _PX, 1), np.random.default_rng(0), _FRAMES, 0.2)) is None:
-        seed += 1000
+        seed += 1
     qpos_FQ = take.qpos_FQ
     return lambda: sheet.draw(scene.model, scene.cameras, qpos_FQ), _FRAMES
 
 
-def _drawing_fetch(index: int) -> tuple[Callable[[], object], int]:
-    simulation = robots.load("fetch", index)
+def _drawing_fetch() -> tuple[Callable[[], object], int]:
+    simulation = robots.load("fetch", 0)
     return simulation.frame, 1
 
 
-_WORKS: dict[tuple[str, str], Callable[[int], tuple[Callable[[], object], int]]] = {
+_WORKS: dict[tuple[str, str], Callable[[], tuple[Callable[[], object], int]]] = {
     (_LIMIT, "1/s"): _counting,
     ("physics of an arm", "steps/s"): _stepping,
     ("arms set in motion, not drawn", "frames/s"): _playing,
