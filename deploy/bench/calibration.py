@@ -36,10 +36,10 @@ _GO2_DIRECTORY = "go2_chirp"
 def calibration(config: BenchConfig) -> list[Row]:
     """Accuracy and speed against the plain library in the same run, and the error on a real robot's held-out log."""
     quick = config.size == "quick"
-    rows = _against_plain(False, 2.0 if quick else 6.0, config.seed)
+    rows = against_plain(False, 2.0 if quick else 6.0, config.seed)
     rows += _delays(2 if quick else 12, config.seed) + _cameras(1 if quick else 5, config.seed)
     if not quick:
-        rows += _against_plain(True, 6.0, config.seed)
+        rows += against_plain(True, 6.0, config.seed)
         rows += _real_robot(config.seed)
     return rows
 
@@ -151,7 +151,8 @@ def _plain(case: _Case) -> tuple[NDArray, float]:
     return found.as_vector(), time.monotonic() - began
 
 
-def _against_plain(gains: bool, duration_s: float, seed: int) -> list[Row]:
+def against_plain(gains: bool, duration_s: float, seed: int) -> list[Row]:
+    """Times and errors of our identification and of the library alone, on one log of a simulated SO-101."""
     case = _so101_case(gains, duration_s, seed)
     began = time.monotonic()
     ours = identify(case.spec, case.log, case.parameters, FitConfig(fit_share=1.0), seed)

@@ -58,7 +58,7 @@ def read(folder: Path, wanted: Sequence[P], kind: type[Outcome]) -> dict[P, Outc
     return {part: from_mapping(kind, files.read_json(kept(folder, part))) for part in there}
 
 
-def work_off(module: str, wanted: Sequence[Part], config: BenchConfig) -> Path:
+def work_off(module: str, wanted: Sequence[Part], config: BenchConfig, at_once: int = AT_ONCE) -> Path:
     """Measure the parts that are not kept yet, in their order and two at a time, until the minutes are over.
 
     Those under way are then ended, with the processes that they have; the same happens on Ctrl-C and SIGTERM.
@@ -67,19 +67,20 @@ def work_off(module: str, wanted: Sequence[Part], config: BenchConfig) -> Path:
         module: whose `main` measures one of them.
         wanted: all parts.
         config: of the benchmark.
+        at_once: how many run side by side, each with one thread: 1 where they share what one of them would fill.
 
     Returns:
         The folder that keeps them.
     """
     folder = folder_of(config)
     (folder / "parts").mkdir(parents=True, exist_ok=True)
-    _run(module, folder, [part for part in wanted if not kept(folder, part).is_file()], config)
+    _run(module, folder, [part for part in wanted if not kept(folder, part).is_file()], config, at_once)
     missing = [part for part in wanted if not kept(folder, part).is_file()]
     if missing:
-        left = sum(part.minutes for part in missing) / AT_ONCE
+        left = sum(part.minutes for part in missing) / at_once
         console.say(
             f"{config.benchmark}: {len(wanted) - len(missing)} of {len(wanted)} parts measured; the rest takes about "
-            f"{left:.0f} minutes on {AT_ONCE} cores: the same command goes on"
+            f"{left:.0f} minutes on {at_once} cores: the same command goes on"
         )
     return folder
 
@@ -100,13 +101,13 @@ def measure_one(words: Sequence[str], parts: Callable[[str, int], Sequence[P]], 
         sys.exit(f"error: {error}")
 
 
-def _run(module: str, folder: Path, todo: Sequence[Part], config: BenchConfig) -> None:
+def _run(module: str, folder: Path, todo: Sequence[Part], config: BenchConfig, at_once: int) -> None:
     ends_s = time.monotonic() + 60 * config.minutes if config.minutes else float("inf")
     queue, running = list(todo), list[tuple[Part, subprocess.Popen[bytes]]]()
     with Interrupt() as interrupt:
         try:
             while (queue or running) and time.monotonic() < ends_s:
-                while queue and len(running) < AT_ONCE:
+                while queue and len(running) < at_once:
                     part = queue.pop(0)
                     running.append((part, _begin(module, folder, part, config)))
                 time.sleep(_POLL_S)

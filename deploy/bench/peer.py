@@ -1,7 +1,6 @@
 """stable-worldmodel's Lance loader, measured in an environment of its own: its packages are not ours."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.bench.peers.environment import peers_folder
 from robot_wm import console
 
 VERSION = "0.1.1"
@@ -57,8 +57,7 @@ def measure(films: dict[int, NDArray[np.uint8]], batch: int, window: int, folder
 
 def _environment() -> Path:
     """The interpreter of the environment; made if it is not there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "robot-wm" / "peers" / f"stable-worldmodel-{VERSION}"
+    folder = peers_folder() / f"stable-worldmodel-{VERSION}"
     python, finished = folder / "bin" / "python", folder / "installed"
     if not finished.exists():
         console.say(f"installing {NAME} into {folder} (about 6 GB)")
