@@ -12,6 +12,8 @@ from robot_wm.models.dynamics import Dynamics
 from robot_wm.models.posterior import Posterior
 from robot_wm.models.response import Response
 
+_ALIKE = 0.5  # how fast the misreadings of two pictures become strangers: standardised distance of what is read
+
 
 class Moment(NamedTuple):
     """What is known, or imagined, of one moment.
@@ -113,21 +115,31 @@ class Body(nn.Module):
         """Standardised proprio (B, P) that latents (B, T, D) show."""
         return self.proprio_head(history_BTD, self.position_P)
 
-    def aim(self, goal_BD: Tensor, target_BP: Tensor | None = None) -> Goal:
+    def aim(self, goal_BD: Tensor, target_BP: Tensor | None = None, now: Moment | None = None) -> Goal:
         """A goal from the latent of its picture.
 
         Args:
             goal_BD: the latent; of a body at rest, as far as the picture can say.
             target_BP: proprio to reach, in its own units, where it is known better than the picture shows it; NaN
                 where it is not.
+            now: the present as it is seen; the nearer its picture is to the goal's, the more of what is misread of it
+                is taken for misread of the goal as well.
         """
         shown_BP = self.read(goal_BD[:, None].expand(-1, self.history, -1))
+        if now is not None:
+            shown_BP = shown_BP + self._misread(shown_BP, now)
         shown_asked_BP = self.position_P.expand_as(shown_BP)
         if target_BP is None:
             return Goal(goal_BD, shown_BP, shown_asked_BP)
         open_BP = torch.isnan(target_BP)
         asked_BP = torch.where(open_BP, shown_asked_BP, torch.ones_like(shown_BP))
         return Goal(goal_BD, torch.where(open_BP, shown_BP, self.standardize(target_BP)), asked_BP)
+
+    def _misread(self, shown_BP: Tensor, now: Moment) -> Tensor:
+        """What to add to positions that a picture shows: pictures that read alike are misread alike."""
+        away_BP = (now.proprio_BP - now.offset_BP - shown_BP) * self.position_P
+        square_B1 = away_BP.square().sum(-1, keepdim=True) / self.position_P.sum().clamp(min=1)
+        return torch.exp(-(square_B1 + 1e-12).sqrt() / _ALIKE) * now.offset_BP
 
     def observe(self, history_BTD: Tensor, proprio_BP: Tensor) -> Moment:
         """The present, from latents and measured proprio (standardised)."""

@@ -189,9 +189,10 @@ def pose(
 ) -> Problem:
     """The planning problem that the inputs of Planner.forward describe, commands under way taken as done."""
     now = body.observe(history_BTD, body.standardize(proprio_BP))
+    goal = body.aim(goal_BD, target_BP, now)
     if pending_BSKU is not None:
         now, reference_BU = body.follow(now, pending_BSKU, reference_BU)
-    return Problem(now, reference_BU, body.aim(goal_BD, target_BP))
+    return Problem(now, reference_BU, goal)
 
 
 def conclude(planner: Planner, plan_BHU: Tensor, problem: Problem) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -80,6 +80,32 @@ def test_measured_proprio_corrects_what_the_latent_misreads() -> None:
 
 
 @torch.no_grad()
+def test_goal_that_is_misread_as_the_present_is_still_reached() -> None:
+    """Pictures that read alike are misread alike: at the goal, what is wrong with both cancels."""
+    planner, place, goal = _planner(), torch.zeros(1, 2), torch.tensor([[0.9, -0.6]])
+    reference, warm, misread = torch.zeros(1, 2), torch.zeros(1, 3, 2), torch.tensor([0.2, 0.2])
+    torch.manual_seed(0)
+    for _ in range(20):
+        noise = torch.randn(1, CONFIG.iterations, CONFIG.candidates, CONFIG.horizon, 2)
+        shown = (place + misread)[:, None].expand(-1, 2, -1)
+        command, _, _, warm, _ = planner(shown, goal + misread, place, reference, warm, noise)
+        place, reference = place + 0.2 * command.mean(1), command[:, -1]
+    assert float((place - goal).norm()) < 0.08  # without: .28
+
+
+@torch.no_grad()
+def test_far_goals_and_known_ones_are_taken_as_they_are() -> None:
+    body, place, misread = point_body(), torch.zeros(1, 2), torch.tensor([0.2, 0.2])
+    now = body.observe((place + misread)[:, None].expand(-1, 2, -1), place)
+    far = torch.tensor([[6.0, 0.0]])
+    assert torch.allclose(body.aim(far, now=now).proprio_BP, far, atol=1e-3)
+    known = torch.tensor([[0.1, float("nan")]])
+    goal = body.aim(torch.tensor([[0.3, 0.2]]), known, now).proprio_BP
+    assert float(goal[0, 0]) == pytest.approx(0.1)
+    assert 0.0 < float(goal[0, 1]) < 0.06  # .2 without what the present tells
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("sampler", [ICEM(), MPPI(), Gradient()], ids=lambda s: s.kind)
 def test_every_sampler_heads_for_the_goal(sampler: Sampler) -> None:
     history, goal, place, *rest = _inputs(4)
