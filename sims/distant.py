@@ -1,5 +1,7 @@
 """Reach pairs whose goals lie a given way off, however far the body gets in a step: near ones beside far ones."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,12 +50,12 @@ def distant_pairs(task: Task, num: int, seed: int, way: NDArray[np.float64]) -> 
         start, goal = _ends(space, way, rng)
         if not space.holds(goal) or not _rest(simulation, space, goal):
             continue
-        goal_m, frame = simulation.end_effector(), simulation.frame()
+        goal_m, frame, proprio_P = simulation.end_effector(), simulation.frame(), simulation.proprio()
         simulation.reset(seed + number)
         if _rest(simulation, space, start):
             away_m = float(np.linalg.norm(simulation.end_effector() - goal_m))
             if away_m >= task.threshold_m:
-                found.append(Pair(seed + number, simulation.state(), goal_m, frame, away_m))
+                found.append(Pair(seed + number, simulation.state(), goal_m, frame, away_m, proprio_P, goal_m))
     raise UserError(
         f"{simulation.embodiment.name} has only {len(found)} of {num} pairs {np.round(way, 3)} apart",
         "Ask for a shorter way",
@@ -82,3 +84,19 @@ def _rest(simulation: Simulation, space: Space, where: NDArray[np.float64]) -> b
         for _ in range(_REST_TICKS):
             simulation.step(held_U)
     return bool(np.abs(space.where(simulation) - where).max() < _REST)
+
+
+def placed_pairs(task: Task, places_m: NDArray[np.float64], seeds: Sequence[int]) -> list[Pair]:
+    """Pairs whose goals are given places of the hand, as near to them as the body gets, from starts by `seeds`."""
+    simulation, found = task.simulation, list[Pair]()
+    for seed, place_m in zip(seeds, places_m, strict=True):
+        simulation.reset(seed)
+        bring_hand(simulation, place_m)
+        held_U = simulation.proprio()[: simulation.command.dim].astype(np.float64)
+        for _ in range(_REST_TICKS):
+            simulation.step(held_U if simulation.command.is_position else np.zeros_like(held_U))
+        goal_m, frame, proprio_P = simulation.end_effector(), simulation.frame(), simulation.proprio()
+        simulation.reset(seed)
+        away_m = float(np.linalg.norm(simulation.end_effector() - goal_m))
+        found.append(Pair(seed, simulation.state(), goal_m, frame, away_m, proprio_P, goal_m))
+    return found

@@ -24,6 +24,8 @@ class Pair:
             after the other, (6,); for judges and oracles.
         goal_frame: what the camera sees when it is there, (Y, X, 3) uint8.
         start_distance_m: from there to the goal at the start.
+        goal_proprio_P: what the body measures of itself in that picture, (P,); NaN of a pair without pictures.
+        goal_hand_m: where the end effector is in that picture, (3,); NaN likewise.
     """
 
     seed: int
@@ -31,6 +33,8 @@ class Pair:
     goal_position_m: NDArray[np.float64]
     goal_frame: NDArray[np.uint8]
     start_distance_m: float
+    goal_proprio_P: NDArray[np.float32]
+    goal_hand_m: NDArray[np.float64]
 
 
 class Task(ABC):
@@ -112,11 +116,12 @@ class Task(ABC):
         goal_m = self._goal(seed)
         camera = simulation.camera
         frame = np.zeros((camera.height, camera.width, 3), np.uint8)
+        proprio_P, hand_m = np.full_like(simulation.proprio(), np.nan), np.full(3, np.nan)
         if picture:
             self._show(goal_m)
-            frame = simulation.frame()
+            frame, proprio_P, hand_m = simulation.frame(), simulation.proprio(), simulation.end_effector()
         simulation.restore(start_state)
-        return Pair(seed, start_state, goal_m, frame, float(distance_m(start_m, goal_m)))
+        return Pair(seed, start_state, goal_m, frame, float(distance_m(start_m, goal_m)), proprio_P, hand_m)
 
 
 def distance_m(achieved_m: NDArray[np.float64], goal_m: NDArray[np.float64]) -> NDArray[np.float64]:

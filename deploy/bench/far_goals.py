@@ -3,12 +3,12 @@
 A body crosses its workspace in little more than one horizon, so that here it is slowed down until four fit into it.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.bench.arena import Arena, Decide, Flown
+from deploy.bench.arena import Arena
 from robot_wm.planning.controllable import Controllable
 from sims import tasks
 from sims.behaviours import babble_space
@@ -21,15 +21,12 @@ _ROOM = 0.85  # of the workspace's longest way that the farthest goals take: not
 _MODEL_STEPS = 24  # of every attempt: three times what the farthest goals need at least
 
 
-def fly_far(
-    parts: Controllable, ways: dict[str, Callable[[Controllable], Decide]], num: int, seed: int
-) -> dict[tuple[int, str], Flown]:
-    """What becomes of `num` goals at every distance of HORIZONS, by distance and name of the way to decide.
+def far_arenas(parts: Controllable, num: int, seed: int) -> Iterator[tuple[int, Arena]]:
+    """Every distance of HORIZONS with `num` goals that lie so far away; the body of `parts` is slowed down for good.
 
     Raises:
         UserError: a body that takes torques, or one without goals so far away.
     """
-    found = {}
     with load(parts.embodiment) as simulation:
         task = tasks.make(simulation, "reach")
         task.max_steps = _MODEL_STEPS * simulation.command.frame_skip
@@ -37,10 +34,7 @@ def fly_far(
         speed = slowed(simulation, horizon)
         slow_down(parts, speed)
         for distance in HORIZONS:
-            arena = Arena(task, distant_pairs(task, num, seed, distance * speed * horizon))
-            for name, way in ways.items():
-                found[distance, name] = arena.fly(way(parts), parts.encoder, parts.planner.body.history)
-    return found
+            yield distance, Arena(task, distant_pairs(task, num, seed, distance * speed * horizon))
 
 
 def slowed(simulation: Simulation, horizon: NDArray[np.float64]) -> float:

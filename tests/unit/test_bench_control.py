@@ -1,18 +1,23 @@
 """The arena in which planners are compared: everyone starts from the same, and what is done is what is judged."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from deploy.bench.arena import Arena, holding
-from deploy.bench.control import planner_named
-from robot_wm.planning.samplers import ICEM, MPPI, Gradient
+from deploy.bench.calibrated import BODIES
+from deploy.bench.films import film_attempts
+from deploy.bench.flights import goals
 from sims import tasks
+from sims.distant import placed_pairs
 from sims.robots import load
-from tests.small_bodies import planar_arm
+from tests.small_bodies import REPOSITORY, planar_arm
 
 
 class Blind(nn.Module):
@@ -34,9 +39,11 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
 def test_who_holds_still_stays_where_it_started(arena: Arena) -> None:
     space = arena.task.simulation.command
     found = arena.fly(holding(space), Blind(), history=2)
-    assert (found.last, found.any) == (0, 0)
+    assert not found.ever_B.any() and not found.reached_B.any()
     assert found.left_m == pytest.approx([pair.start_distance_m for pair in arena.pairs], abs=1e-3)
-    assert found.decision_s > 0
+    assert found.distances_BT.shape == (3, 1 + arena.task.max_steps)
+    arena.task.start(arena.pairs[0])
+    assert found.hand_B3[0] == pytest.approx(arena.task.simulation.end_effector(), abs=1e-3)
 
 
 def test_attempts_side_by_side_are_attempts_one_by_one(arena: Arena) -> None:
@@ -53,6 +60,51 @@ def test_attempts_side_by_side_are_attempts_one_by_one(arena: Arena) -> None:
     assert np.array_equal(together, alone)
 
 
-def test_every_planner_that_ships_can_be_had_by_name() -> None:
-    kinds = {name: planner_named(name).sampler for name in ("icem", "mppi", "gradient")}
-    assert [type(kind) for kind in kinds.values()] == [ICEM, MPPI, Gradient]
+def test_films_show_the_first_that_reached_and_all_that_missed(arena: Arena, tmp_path: Path) -> None:
+    flown = arena.fly(holding(arena.task.simulation.command), Blind(), history=2)
+    some = replace(flown, reached_B=np.array([False, True, False]))
+    seeds = [pair.seed for pair in arena.pairs]
+    names = [f"{seeds[1]}-reached.mp4", f"{seeds[0]}-missed.mp4", f"{seeds[2]}-missed.mp4"]
+    assert [path.name for path in film_attempts(tmp_path / "films", arena, some)] == names
+    with av.open(str(tmp_path / "films" / names[0])) as film:
+        assert sum(1 for _ in film.decode(video=0)) >= 1 + arena.task.max_steps
+
+
+def test_a_decision_is_timed_alone(arena: Arena) -> None:
+    space, asked = arena.task.simulation.command, []
+
+    def decide(*inputs: Tensor) -> Tensor:
+        asked.append(len(inputs[0]))
+        return holding(space)(*inputs)
+
+    assert arena.decision_ms(decide, Blind(), history=2, repeats=3) > 0
+    assert set(asked) == {1}
+
+
+def test_goals_are_put_where_the_hand_is_asked_to_be(tmp_path: Path) -> None:
+    with load(planar_arm(tmp_path)) as simulation:
+        task = tasks.make(simulation)
+        places_m = np.array([[0.4, 0.2, 0.1], [0.35, -0.25, 0.1]])
+        for pair, place_m in zip(placed_pairs(task, places_m, (4, 9)), places_m, strict=True):
+            assert pair.goal_hand_m == pytest.approx(place_m, abs=0.01)
+            assert simulation.hand_at(pair.goal_proprio_P[:2]) == pytest.approx(pair.goal_hand_m, abs=1e-5)
+            task.start(pair)
+            assert task.distance_m(pair) == pytest.approx(pair.start_distance_m)
+
+
+def test_the_heron_of_the_benchmark_is_that_of_the_tutorial() -> None:
+    page = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    for name in ("heron.xml", "heron.yaml"):
+        assert (BODIES / "embodiment" / name).read_text(encoding="utf-8") in page
+
+
+@pytest.mark.slow
+def test_the_fetch_by_its_joints_has_the_goals_that_it_has_by_its_gripper() -> None:
+    with load("fetch_joints", folders=[BODIES]) as simulation:
+        task = tasks.make(simulation)
+        pairs = goals(task, 3, 0)
+        with load("fetch") as cartesian:
+            moved_m = simulation.data.body("robot0:base_link").xpos - cartesian.data.body("robot0:base_link").xpos
+            theirs = {pair.seed: pair for pair in tasks.make(cartesian).pairs(6, pairs[0].seed, pictures=False)}
+        for pair in pairs:
+            assert pair.goal_position_m == pytest.approx(theirs[pair.seed].goal_position_m + moved_m, abs=0.02)
