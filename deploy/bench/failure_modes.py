@@ -110,7 +110,8 @@ def examine(
         pair = arena.pairs[index]
         arena.task.start(pair)
         places = {name: _place(arena.task.simulation, parts, x_BP[row]) for name, x_BP in found.items()}
-        hand, at_goal = _as_place(flown.hand_B3[index]), _as_place(pair.goal_hand_m)
+        judged_m = pair.goal_position_m if arena.task.name == "reach" else pair.goal_hand_m
+        hand, at_goal = _as_place(flown.hand_B3[index]), _as_place(judged_m)
         evidence.append(Evidence(pair.seed, arena.task.threshold_m, hand, at_goal, **places))
     return evidence
 

@@ -11,7 +11,7 @@ from robot_wm.data import video
 from robot_wm.evaluation.results import Episode
 
 _REACHED = 10
-_HEIGHT_PX, _CRF = 192, 30  # small: there are hundreds of them
+_HEIGHT_PX, _CRF, _GROUP = 192, 30, 250  # small: there are thousands of them
 
 
 def film_attempts(folder: Path, arena: Arena, flown: Flown) -> list[Path]:
@@ -29,6 +29,6 @@ def film_attempts(folder: Path, arena: Arena, flown: Flown) -> list[Path]:
         episode = Episode(pair.seed, distances_m, reached, bool(flown.ever_B[index]))
         if not path.is_file():
             frames = film(stage, Attempt(episode, flown.states[index]), pair, 1 / rate_hz, size)
-            video.encode(path, frames, rate_hz, crf=_CRF)
+            video.encode(path, frames, rate_hz, crf=_CRF, group=_GROUP)
         written.append(path)
     return written

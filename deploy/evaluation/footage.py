@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 GAP = 8  # pixels between camera and goal
 STRIP = 40  # pixels of the line of text above: below, a player's controls would cover it
+_GOAL = "goal, as the robot is given it"
 _GROUND, _INK, _FAINT, _REACHED = (20, 23, 27), (233, 235, 238), (166, 174, 184), (79, 214, 176)
 
 
@@ -38,7 +39,8 @@ def compose(
     state = f"{100 * distance_m:.1f} cm left" + (" · at the goal" if reached else "")
     draw.text((8, middle), f"{time_s:.1f} s", fill=_FAINT, font=_font(), anchor="lm")
     draw.text((width - 4, middle), state, fill=_REACHED if reached else _INK, font=_font(), anchor="rm")
-    draw.text((width + GAP + 8, middle), "goal, as the robot is given it", fill=_FAINT, font=_font(), anchor="lm")
+    fits = draw.textlength(_GOAL, font=_font()) <= width - 16
+    draw.text((width + GAP + 8, middle), _GOAL if fits else "goal", fill=_FAINT, font=_font(), anchor="lm")
     return np.asarray(canvas)
 
 

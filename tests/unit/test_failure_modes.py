@@ -73,7 +73,7 @@ def examined(read: tuple[float, float], chunk: tuple[float, float], came: tuple[
     reached = np.array([True, False])  # only the second one has failed
     flown = Flown(reached, reached, np.ones((2, 2)), hand_B3, ((), ()), inputs, chunk_BKU)
     plane: Any = SimpleNamespace(hand_at=lambda joints: np.array([*joints, 0.0]))
-    task = SimpleNamespace(simulation=plane, start=lambda pair: None, threshold_m=0.05)
+    task = SimpleNamespace(simulation=plane, start=lambda pair: None, threshold_m=0.05, name="push")
     pairs = [SimpleNamespace(seed=seed, goal_hand_m=np.array(GOAL)) for seed in (8, 9)]
     (found,) = examine(SimpleNamespace(task=task, pairs=pairs), flown, parts, seed=0)  # type: ignore[arg-type]
     assert found.pair_seed == 9
