@@ -132,7 +132,7 @@ def judge(arena: Arena, entrant: Entrant, seed: int, remark: str = "") -> Outcom
     """Let a method try all pairs, then time single plans of it."""
     found = arena.fly(entrant.decide(seed), entrant.encoder, entrant.history)
     return Outcome(
-        pairs=digest(arena.pairs), successes=found.last, trials=len(arena.pairs), labels=entrant.labels,
+        pairs=digest(arena.pairs), successes=int(found.reached_B.sum()), trials=len(arena.pairs), labels=entrant.labels,
         train_s=entrant.train_s, samples_per_s=entrant.samples / entrant.train_s if entrant.samples else None,
         plan_ms=plan_ms(arena, entrant, seed), memory_mib=memory_mib(), parameters=entrant.parameters, remark=remark,
         revision=run.git_revision(),

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.bench.arena import Decide, at_once, drawn, holding, searching
-from deploy.bench.control import planner_named
+from deploy.bench.budget import planner_named
 from deploy.bench.peers.contest import Contest, Entrant, Outcome, count, digest, judge
 from robot_wm.contracts import run
 from robot_wm.planning.controllable import Controllable, load_controllable
@@ -29,8 +29,9 @@ def head(contest: Contest) -> Outcome:
 def oracle(contest: Contest) -> Outcome:
     """Sampling in the true dynamics and the true state, as MuJoCo MPC and judo do: the upper reference."""
     with contest.arena() as arena:
+        successes = int(arena.oracle(contest.seed).sum())
         return Outcome(
-            pairs=digest(arena.pairs), successes=arena.oracle(contest.seed), trials=len(arena.pairs), labels=0,
+            pairs=digest(arena.pairs), successes=successes, trials=len(arena.pairs), labels=0,
             remark="is told state and goal, and plans in the simulator itself", revision=run.git_revision(),
         )  # fmt: skip
 
@@ -39,8 +40,8 @@ def random(contest: Contest) -> Outcome:
     """Random plans."""
     ground = parts(contest, planner_named("cem"))
     with contest.arena() as arena:
-        body = ground.planner.body
-        return judge(arena, Entrant(ground.encoder, lambda seed: drawn(body, seed), body.history), contest.seed)
+        drawing = Entrant(ground.encoder, lambda seed: drawn(ground.command, seed), ground.planner.body.history)
+        return judge(arena, drawing, contest.seed)
 
 
 def hold(contest: Contest) -> Outcome:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deploy.bench.arena import Decide
-from deploy.bench.control import planner_named
+from deploy.bench.budget import planner_named
 from deploy.bench.peers.contest import Contest, Entrant, Outcome, count, judge
 from deploy.bench.peers.ours import parts
 from robot_wm.contracts import run
