@@ -58,6 +58,7 @@ METHODS = {
     "lewm": Method("LeWM, stable-worldmodel 0.1.1", ("jepa", "lewm"), STABLE_WORLDMODEL, minutes=15),
     "pldm": Method("PLDM, stable-worldmodel 0.1.1", ("jepa", "pldm"), STABLE_WORLDMODEL, minutes=15),
     "gcbc": Method("GCBC, stable-worldmodel 0.1.1", ("goal_conditioned", "gcbc"), STABLE_WORLDMODEL, minutes=8),
+    "tdmpc2": Method("TD-MPC2, stable-worldmodel 0.1.1", ("rewards", "tdmpc2"), STABLE_WORLDMODEL, minutes=8),
     "random": Method("random", ("ours", "random"), calibrated="pretrained", ours=True, minutes=1),
     "hold": Method("hold still", ("ours", "hold"), calibrated="pretrained", ours=True, minutes=1),
     "oracle": Method("oracle (sampling in the true simulator)", ("ours", "oracle"), ours=True, minutes=5),

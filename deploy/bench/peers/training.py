@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,24 +115,37 @@ def batches(dataset: Any, size: int, seed: int) -> Iterator[dict[str, Tensor]]:
 
 
 def train(
-    modules: nn.Module, loss: Callable[[dict[str, Tensor]], Tensor], data: Iterator[dict[str, Tensor]],
-    budget_s: float, learning_rate: float, weight_decay: float,
+    model: nn.Module, loss: Callable[[dict[str, Tensor]], Tensor], data: Iterator[dict[str, Tensor]],
+    budget_s: float, learning_rate: float, weight_decay: float, clip: float = 1.0,
+    groups: Sequence[tuple[Iterable[nn.Parameter], float]] = (),
 ) -> tuple[int, float]:  # fmt: skip
-    """AdamW, gradients clipped at 1, warm-up and cosine over the budget; at least one step. Samples and seconds."""
-    optimizer = torch.optim.AdamW(modules.parameters(), learning_rate, weight_decay=weight_decay)
-    modules.train()
+    """AdamW with warm-up and cosine over the budget; at least one step. Samples and seconds.
+
+    Args:
+        model: left in evaluation mode.
+        loss: of a batch.
+        data: batches, for ever.
+        budget_s: of wall time.
+        learning_rate: at its highest.
+        weight_decay: of AdamW.
+        clip: longest gradient.
+        groups: parameters, and the share of the learning rate that they get; by default all get all of it.
+    """
+    shares = groups or [(model.parameters(), 1.0)]
+    optimizer = torch.optim.AdamW([{"params": list(p)} for p, _ in shares], learning_rate, weight_decay=weight_decay)
+    model.train()
     began_s, samples = time.perf_counter(), 0
     while (spent := (time.perf_counter() - began_s) / budget_s) < 1 or not samples:
         rate = min(1.0, (spent + 1e-3) / _WARM_UP) * (1 + math.cos(math.pi * min(spent, 1.0))) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * rate
+        for group, (_, share) in zip(optimizer.param_groups, shares, strict=True):
+            group["lr"] = learning_rate * rate * share
         batch = {key: value.to(device(), non_blocking=True) for key, value in next(data).items()}
         with torch.autocast(device().type, torch.bfloat16, enabled=torch.cuda.is_available()):
             value = loss(batch)
         optimizer.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
-        samples += len(batch["pixels"])
-    modules.eval()
+        samples += len(batch["action"])
+    model.eval()
     return samples, time.perf_counter() - began_s
