@@ -15,7 +15,7 @@ from deploy.bench.calibrated import calibrated, recorded
 from deploy.bench.peers import identification
 from deploy.bench.peers.contest import Contest, Outcome
 from deploy.bench.peers.environment import last_line
-from deploy.bench.peers.methods import IDENTIFICATION, METHODS, Method
+from deploy.bench.peers.methods import IDENTIFICATION, METHODS, NOT_MEASURED, ROOM, TWO_ROOM, Method, methods_of
 from deploy.bench.peers.verdicts import rows_of
 from deploy.bench.result import Row
 from robot_wm.contracts import files
@@ -58,7 +58,7 @@ class Part:
     @property
     def minutes(self) -> float:
         """About how long it takes."""
-        return 5.0 if self.method == IDENTIFICATION else METHODS[self.method].minutes
+        return 5.0 if self.method == IDENTIFICATION else methods_of(self.body)[self.method].minutes
 
 
 def parts(size: str, _: int = 0) -> list[Part]:
@@ -66,7 +66,9 @@ def parts(size: str, _: int = 0) -> list[Part]:
     amount = _AMOUNTS[size]
     names = [name for name, method in METHODS.items() if size == "full" or method.environment is None]
     found = [Part(body, name, amount.budget_s) for body in amount.bodies for name in names]
-    return found + ([Part("so101", IDENTIFICATION, 0.0)] if size == "full" else [])
+    if size == "full":
+        found += [Part(ROOM, name, amount.budget_s) for name in TWO_ROOM] + [Part("so101", IDENTIFICATION, 0.0)]
+    return found
 
 
 def peers(config: BenchConfig) -> list[Row]:
@@ -84,14 +86,19 @@ def peers(config: BenchConfig) -> list[Row]:
     if config.size == "quick":
         apart = [Part(_AMOUNTS["quick"].bodies[0], n, 0.0) for n, method in METHODS.items() if method.environment]
         reasons |= dict.fromkeys(apart, "not measured: size=full installs it from PyPI")
-    return rows_of(
-        {(p.body, p.method): o for p, o in found.items()}, {(p.body, p.method): r for p, r in reasons.items()}
+    rows = rows_of(
+        {(p.body, p.method): outcome for p, outcome in found.items()},
+        {(p.body, p.method): reason for p, reason in reasons.items()},
+        judged=config.size == "full",
     )
+    return rows + [Row(text, None) for text in NOT_MEASURED if config.size == "full"]
 
 
 def contest_of(folder: Path, part: Part, size: str, seed: int) -> Contest:
     """What the method of a part is given; recorded and calibrated where that has not been done yet."""
-    amount, method = _AMOUNTS[size], METHODS[part.method]
+    amount, method = _AMOUNTS[size], methods_of(part.body)[part.method]
+    if part.body == ROOM:
+        return Contest(ROOM, "", amount.transitions, amount.pairs, amount.budget_s, seed, str(folder / "cache"))
     data = recorded(folder, part.body, amount.transitions, seed)
     labels = max(_LEAST, round(method.share * amount.transitions))
     contest = Contest(
@@ -108,7 +115,7 @@ def contest_of(folder: Path, part: Part, size: str, seed: int) -> Contest:
 def _measure(folder: Path, part: Part, size: str, seed: int) -> Outcome:
     if part.method == IDENTIFICATION:
         return identification.measure(seed)
-    method, contest = METHODS[part.method], contest_of(folder, part, size, seed)
+    method, contest = methods_of(part.body)[part.method], contest_of(folder, part, size, seed)
     if method.environment is None:
         return method.run(contest)
     return _elsewhere(method, contest, method.environment.python(), part.method, folder)
@@ -116,7 +123,7 @@ def _measure(folder: Path, part: Part, size: str, seed: int) -> Outcome:
 
 def _elsewhere(method: Method, contest: Contest, python: Path, name: str, folder: Path) -> Outcome:
     """The method in the interpreter of its own environment."""
-    answer = folder / "parts" / f"{contest.body}-{name}.answer.json"
+    answer = folder / f"{contest.body}-{name}.answer.json"
     words = [
         str(python),
         "-P",
@@ -129,13 +136,16 @@ def _elsewhere(method: Method, contest: Contest, python: Path, name: str, folder
         json.dumps(asdict(contest)),
         str(answer),
     ]
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        timeout=_LONGEST_S, cwd=folder,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            timeout=_LONGEST_S, cwd=folder,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"not run to its end within {_LONGEST_S / 3600:g} hours", "Give it a faster machine") from error
     if done.returncode:
         print(done.stderr, file=sys.stderr)
-        raise UserError(f"does not run: {last_line(done.stderr, done.returncode)}", "Its log says more")
+        raise UserError(last_line(done.stderr, done.returncode), "Its log says more")
     return from_mapping(Outcome, files.read_json(answer))
 
 
@@ -152,7 +162,10 @@ def main(words: Sequence[str]) -> None:
         in_parts.measure_one(words, parts, _measure)
         return
     contest = from_mapping(Contest, json.loads(words[2]))
-    files.write_json(Path(words[3]), asdict(METHODS[words[1]].run(contest)))
+    try:
+        files.write_json(Path(words[3]), asdict(methods_of(contest.body)[words[1]].run(contest)))
+    except UserError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

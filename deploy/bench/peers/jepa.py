@@ -1,11 +1,11 @@
 """LeWM and PLDM by stable-worldmodel: its models, losses, data format and search. Runs in its environment.
 
 Sizes and weights are those of its training scripts (ViT-tiny, latent of 192, predictor of six layers, history 3;
-LeWM: SIGReg 0.09; PLDM: variance 18 and 0.7 over time, covariance 12, alignment 0.2). A plan is five blocks, all of
-which are carried out before the next one, as in its protocol.
+LeWM: SIGReg 0.09; PLDM: variance 18 and 0.7 over time, covariance 12, alignment 0.2).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,60 +27,83 @@ _PLDM = {"std_loss": 18.0, "std_t_loss": 0.7, "cov_loss": 12.0, "temp_align_loss
 
 def lewm(contest: Contest) -> Outcome:
     """Prediction and SIGReg."""
-    swm.prepare()
-    from stable_worldmodel.wm.lewm import LeWM  # type: ignore[import-not-found]
-    from stable_worldmodel.wm.loss import SIGReg  # type: ignore[import-not-found]
-
-    sigreg = SIGReg(knots=17, num_proj=1024).to(device())
-    return _fly(contest, LeWM, lambda z_BTD: _SIGREG * sigreg(z_BTD.float().transpose(0, 1)))
+    return _fly(contest, "lewm")
 
 
 def pldm(contest: Contest) -> Outcome:
     """Prediction, variance and covariance, and alignment in time."""
+    return _fly(contest, "pldm")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model after its training, and what stands between it and frames and commands."""
+
+    model: Any
+    pictures: Pictures
+    actions: Actions
+    size: Scale
+    samples: int
+    train_s: float
+
+
+def learn(name: str, file: Path, skip: int, contest: Contest) -> Learned:
+    """Train one of the two on a file in its format, a window of four frames that lie `skip` rows apart at a time."""
     swm.prepare()
-    from stable_worldmodel.wm.loss import PLDMLoss
-    from stable_worldmodel.wm.pldm import PLDM  # type: ignore[import-not-found]
-
-    terms = PLDMLoss().to(device())
-
-    def regularizer(z_BTD: Tensor) -> Tensor:
-        found = terms(z_BTD.float())
-        return torch.stack([weight * found[name] for name, weight in _PLDM.items()]).sum()
-
-    return _fly(contest, PLDM, regularizer)
-
-
-def _fly(contest: Contest, kind: Any, regularizer: Callable[[Tensor], Tensor]) -> Outcome:
     from stable_worldmodel.data import HDF5Dataset  # type: ignore[import-not-found]
 
     torch.manual_seed(contest.seed)
     size = scale()
+    data = HDF5Dataset(
+        path=file, frameskip=skip, num_steps=_HISTORY + 1, keys_to_load=["pixels", "action"], keys_to_cache=["action"]
+    )  # fmt: skip
+    pictures = Pictures(size.image).to(device())
+    actions = Actions(torch.from_numpy(data.get_col_data("action"))).to(device())
+    kind, regularizer = _kind(name)
+    model = build(kind, size, skip * len(actions.mean_U)).to(device())
+
+    def loss(batch: dict[str, Tensor]) -> Tensor:
+        image = pictures.scaled(batch["pixels"].flatten(0, 1)).unflatten(0, (-1, _HISTORY + 1))
+        found = model.encode({"pixels": image, "action": actions(batch["action"])})
+        z_BTD = found["emb"]
+        told_BTD = model.predict(z_BTD[:, :_HISTORY], found["act_emb"][:, :_HISTORY])
+        return (told_BTD - z_BTD[:, 1:]).square().mean() + regularizer(z_BTD.float())
+
+    samples, train_s = train(
+        model, loss, batches(data, size.batch, contest.seed), contest.budget_s, _LEARNING_RATE, _WEIGHT_DECAY
+    )  # fmt: skip
+    return Learned(model, pictures.cpu(), actions, size, samples, train_s)
+
+
+def _fly(contest: Contest, name: str) -> Outcome:
+    swm.prepare()
     with contest.arena() as arena:
         log, space = contest.log(arena), arena.task.simulation.command
         file = conversion.write_and_check(log, Path(contest.cache) / f"{contest.body}-{contest.transitions}.h5")
-        data = HDF5Dataset(
-            path=file, frameskip=log.skip, num_steps=_HISTORY + 1, keys_to_load=["pixels", "action"],
-            keys_to_cache=["action"],
-        )  # fmt: skip
-        pictures = Pictures(size.image).to(device())
-        actions = Actions(torch.from_numpy(data.get_col_data("action"))).to(device())
-        model = build(kind, size, log.skip * space.dim).to(device())
-
-        def loss(batch: dict[str, Tensor]) -> Tensor:
-            image = pictures.scaled(batch["pixels"].flatten(0, 1)).unflatten(0, (-1, _HISTORY + 1))
-            found = model.encode({"pixels": image, "action": actions(batch["action"])})
-            z_BTD = found["emb"]
-            told_BTD = model.predict(z_BTD[:, :_HISTORY], found["act_emb"][:, :_HISTORY])
-            return (told_BTD - z_BTD[:, 1:]).square().mean() + regularizer(z_BTD)
-
-        samples, train_s = train(
-            model, loss, batches(data, size.batch, contest.seed), contest.budget_s, _LEARNING_RATE, _WEIGHT_DECAY
-        )  # fmt: skip
+        learned = learn(name, file, log.skip, contest)
         entrant = Entrant(
-            pictures.cpu(), lambda seed: deciding(model, size, pictures, actions, space, seed), 1,
-            contest.transitions, train_s, samples, count(model),
+            learned.pictures, lambda seed: deciding(learned, space, seed), 1, contest.transitions, learned.train_s,
+            learned.samples, count(learned.model),
         )  # fmt: skip
-        return judge(arena, entrant, contest.seed, size.remark)
+        return judge(arena, entrant, contest.seed, learned.size.remark)
+
+
+def _kind(name: str) -> tuple[Any, Callable[[Tensor], Tensor]]:
+    """Its class, and what keeps its latents (B, T, D) from collapsing."""
+    from stable_worldmodel.wm.lewm import LeWM  # type: ignore[import-not-found]
+    from stable_worldmodel.wm.loss import PLDMLoss, SIGReg  # type: ignore[import-not-found]
+    from stable_worldmodel.wm.pldm import PLDM  # type: ignore[import-not-found]
+
+    if name == "lewm":
+        sigreg = SIGReg(knots=17, num_proj=1024).to(device())
+        return LeWM, lambda z_BTD: _SIGREG * sigreg(z_BTD.transpose(0, 1))
+    terms = PLDMLoss().to(device())
+
+    def regularizer(z_BTD: Tensor) -> Tensor:
+        found = terms(z_BTD)
+        return torch.stack([weight * found[term] for term, weight in _PLDM.items()]).sum()
+
+    return PLDM, regularizer
 
 
 def build(kind: Any, size: Scale, chunk_dim: int) -> Any:
@@ -115,25 +138,34 @@ def vit_tiny(size: Scale) -> nn.Module:
     return model
 
 
-def deciding(
-    model: nn.Module, size: Scale, pictures: Pictures, actions: Actions, space: CommandSpace, seed: int
-) -> Decide:  # fmt: skip
-    """Its own CEM over five blocks, carried out one block per decision."""
-    from stable_worldmodel.policy import PlanConfig  # type: ignore[import-not-found]
+def search(learned: Learned, seed: int) -> Any:
+    """Its own CEM."""
     from stable_worldmodel.solver import CEMSolver  # type: ignore[import-not-found]
 
-    solver = CEMSolver(
-        model, batch_size=1, num_samples=size.samples, n_steps=size.iterations, topk=size.elites, device=device(),
-        seed=seed,
+    size = learned.size
+    return CEMSolver(
+        learned.model, batch_size=1, num_samples=size.samples, n_steps=size.iterations, topk=size.elites,
+        device=device(), seed=seed,
     )  # fmt: skip
+
+
+def plan_of(block: int) -> Any:
+    """Five blocks ahead, all of which are carried out before the next plan, as in its protocol."""
+    from stable_worldmodel.policy import PlanConfig  # type: ignore[import-not-found]
+
+    return PlanConfig(horizon=_HORIZON, receding_horizon=_HORIZON, action_block=block)
+
+
+def deciding(learned: Learned, space: CommandSpace, seed: int) -> Decide:
+    """Its search, of whose plan a block is carried out per decision."""
+    solver, pictures, actions = search(learned, seed), learned.pictures, learned.actions
     ahead: list[Tensor] = []
 
     def decide(history_BTD: Tensor, goal_BD: Tensor, proprio_BP: Tensor, reference_BU: Tensor) -> Tensor:
         if not ahead:
             num = len(goal_BD)
             box = gymnasium.spaces.Box(-np.inf, np.inf, (num, space.dim), np.float32)
-            plan = PlanConfig(horizon=_HORIZON, receding_horizon=_HORIZON, action_block=space.frame_skip)
-            solver.configure(action_space=box, n_envs=num, config=plan)
+            solver.configure(action_space=box, n_envs=num, config=plan_of(space.frame_skip))
             seen = {
                 "pixels": pictures.unflatten(history_BTD[:, -1:]), "goal": pictures.unflatten(goal_BD[:, None]),
                 "action": torch.zeros(num, 1, space.frame_skip * space.dim),

@@ -1,10 +1,13 @@
 """stable-worldmodel as it imports beside a torch without CUDA: import this module before it."""
 
+import functools
+
 import torch
 
 from robot_wm.contracts.errors import UserError
 
 
+@functools.cache
 def prepare() -> None:
     """Name the operators that torchvision's wheel registers only beside a CUDA build; the models here use none of them.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from deploy.bench.peers.contest import Outcome
-from deploy.bench.peers.methods import IDENTIFICATION, METHODS
+from deploy.bench.peers.methods import IDENTIFICATION, METHODS, ROOM, methods_of
 from deploy.bench.result import Row
 from robot_wm.contracts.errors import UserError
 
@@ -11,20 +11,25 @@ _POINTS, _TIMES_FASTER = 5.0, 8.0  # what ours should be ahead by
 Entry = tuple[str, str]  # body and method
 
 
-def rows_of(found: Mapping[Entry, Outcome], reasons: Mapping[Entry, str]) -> list[Row]:
+def rows_of(found: Mapping[Entry, Outcome], reasons: Mapping[Entry, str], judged: bool = True) -> list[Row]:
     """Verdicts first, then the methods in their order, those that were not measured with the reason.
+
+    Args:
+        found: what was measured.
+        reasons: why something was not.
+        judged: false where it is too little for verdicts.
 
     Raises:
         UserError: outcomes of different pairs, which cannot be compared.
     """
-    bodies = list(dict.fromkeys(body for body, name in [*found, *reasons] if name in METHODS))
+    bodies = list(dict.fromkeys(body for body, name in [*found, *reasons] if name != IDENTIFICATION))
     rows: list[Row] = []
     for body in bodies:
-        flown = {name: outcome for (of, name), outcome in found.items() if of == body and name in METHODS}
+        flown = {name: outcome for (of, name), outcome in found.items() if of == body and name in methods_of(body)}
         refuse_other_pairs(body, flown)
-        rows += _verdicts(body, flown)
+        rows += _verdicts(body, flown) if judged and body != ROOM else []
         oracle = flown["oracle"].success[0] if "oracle" in flown else None
-        for name, method in METHODS.items():
+        for name, method in methods_of(body).items():
             where = f"{body}: {method.shown}"
             if name in flown:
                 rows += _measured(where, flown[name], oracle)
@@ -62,7 +67,7 @@ def _measured(where: str, outcome: Outcome, oracle: float | None) -> list[Row]:
         if number:
             shown = "training speed" if unit == "samples/s" else label
             rows.append(Row(f"{where}: {shown}", float(number), unit))
-    return rows
+    return rows + [Row(f"{where}: {label}", number, unit) for label, (number, unit) in outcome.numbers.items()]
 
 
 def _verdicts(body: str, flown: Mapping[str, Outcome]) -> list[Row]:
