@@ -1,5 +1,6 @@
 """Our log in stable-worldmodel's own format: one HDF5 file, a row per control tick, frames bit for bit."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def write_and_check(log: Transitions, path: Path) -> Path:
 
     if path.is_file():
         return path
-    half = path.with_suffix(".part.h5")
+    half = path.with_suffix(f".{os.getpid()}.h5")  # two parts may write the same
     with HDF5Writer(half, mode="overwrite") as writer:
         writer.write_episodes(episodes(log))
     read = HDF5Dataset(path=half)

@@ -4,6 +4,7 @@ Nothing but what is listed is installed, and torch is shared: every method then 
 no peer brings a second one of several GB.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -46,20 +47,22 @@ class Environment:
         """
         python, shared = self.folder / "bin" / "python", shared_paths()
         wanted = {"requirements": list(self.requirements), "shared": shared}
-        stamp = self.folder / _STAMP
-        if stamp.is_file() and files.read_json(stamp) == wanted:
-            return python
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_name(f"{self.name}.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two parts may want it at once
+            stamp = self.folder / _STAMP
+            if not stamp.is_file() or files.read_json(stamp) != wanted:
+                self._install(python, shared)
+                files.write_json(stamp, wanted)
+        return python
+
+    def _install(self, python: Path, shared: list[str]) -> None:
         console.say(f"installing {self.requirements[0]} into {self.folder} (about {self.mib} MiB from PyPI)")
         _run([sys.executable, "-m", "venv", "--clear", str(self.folder)], _MAKE_S)
         packages = next((self.folder / "lib").glob("python3*/site-packages"))
         (packages / _SHARED).write_text("".join(f"{path}\n" for path in shared))
-        _run(
-            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
-             *self.requirements],
-            _INSTALL_S,
-        )  # fmt: skip
-        files.write_json(stamp, wanted)
-        return python
+        words = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        _run([*words, "--no-deps", *self.requirements], _INSTALL_S)
 
 
 def peers_folder() -> Path:
