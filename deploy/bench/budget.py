@@ -32,7 +32,7 @@ from sims import tasks
 from sims.robots import load
 
 PICTURE = Path("docs/planner_budget.svg")
-SAMPLERS = ("cem", "icem", "mppi", "gradient")
+SAMPLERS = ("icem", "mppi", "gradient")
 SIZES = {  # candidates, iterations, horizon
     "quick": ((16, 128), (1, 3), (2,)),
     "full": ((16, 64, 128, 256), (1, 3, 5), (1, 2, 3, 4)),
@@ -65,12 +65,15 @@ def planner_named(name: str) -> PlannerConfig:
 
 
 def study(parts: Controllable, task_name: str, num: int, seed: int, size: str) -> list[Tried]:
-    """Every sampler as shipped, and the default one at other sizes, on validation pairs, by which defaults are chosen.
+    """The default search at many sizes, on validation pairs, by which defaults are chosen.
 
-    The quick study leaves the other samplers out.
+    The full study has every other sampler as shipped as well, and the default one without the head's proposal.
     """
     base = planner_named("cem")
-    kinds = [(name, planner_named(name)) for name in (SAMPLERS if size == "full" else SAMPLERS[:1])]
+    kinds = [("cem", base)]
+    if size == "full":
+        kinds += [("cem planner.propose=0", replace(base, propose=0.0))]
+        kinds += [(name, planner_named(name)) for name in SAMPLERS]
     for candidates, iterations, horizon in product(*SIZES[size]):
         kinds.append(("cem", replace(base, candidates=candidates, iterations=iterations, horizon=horizon)))
     found, head = list[Tried](), parts.one_shot.head if parts.one_shot else None

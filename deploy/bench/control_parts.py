@@ -12,7 +12,7 @@ OBJECTS = (("fetch_push", "push"), ("fetch_pick_and_place", "pick_and_place"), (
 _SEEDS = 3
 _SHIFTED = (CARTESIAN, "heron")  # bodies of the rows about what calibration has not seen, far goals, and the budget
 Kind = Literal["references", "nominal", "unseen", "far", "budget"]
-_FLIGHT_MINUTES = {"nominal": 2.5, "unseen": 6.0, "far": 7.0, "budget": 25.0}
+_FLIGHT_MINUTES = {"nominal": 4.0, "unseen": 8.0, "far": 14.0, "budget": 40.0}
 _ORACLE_MINUTES = {"reach": 3.0, "push": 12.0, "pick_and_place": 20.0}
 
 
@@ -63,18 +63,21 @@ def _of_seed(seed: int, studies: bool) -> list[Part]:
     def labelled(body: str, task: str, kind: Kind, labels: int = ENOUGH, pretrained: bool = True) -> Part:
         return Part(body, task, kind, labels, pretrained, seed)
 
-    tasks = [*((body, "reach") for body in (*REACH, JOINTS)), *OBJECTS]
-    found = []
-    for body, task in tasks:
-        found += [Part(body, task, "references", seed=seed), labelled(body, task, "nominal")]
-    found.append(labelled("fetch_pick_and_place", "pick_and_place", "nominal", 3000))
+    def row(body: str, task: str) -> list[Part]:
+        return [Part(body, task, "references", seed=seed), labelled(body, task, "nominal")]
+
+    reach = [(body, "reach") for body in REACH]
+    found = [part for body, task in (*reach, (JOINTS, "reach")) for part in row(body, task)]
+    found += [labelled(body, "reach", "unseen") for body in _SHIFTED]
+    found += [labelled(body, "reach", "far") for body in _SHIFTED]
+    found += [part for body, task in OBJECTS for part in row(body, task)]
     found += [labelled(body, "reach", "nominal", pretrained=False) for body in REACH]
-    found += [labelled(body, "reach", kind) for kind in ("unseen", "far") for body in _SHIFTED]
+    found.append(labelled("fetch_pick_and_place", "pick_and_place", "nominal", 3000))
     if studies:
         found += [labelled(body, "reach", "budget") for body in _SHIFTED]
     for labels in LABELS:
         for pretrained in (True, False):
-            found += [labelled(body, task, "nominal", labels, pretrained) for body, task in tasks if body != JOINTS]
+            found += [labelled(body, task, "nominal", labels, pretrained) for body, task in (*reach, *OBJECTS)]
     return list(dict.fromkeys(found))
 
 
