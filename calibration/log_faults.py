@@ -81,7 +81,8 @@ def _read(dataset: Path, simulation: Simulation, torques: str | None, object_pos
     wanted = (STATE, ACTION, "timestamp", *more)
     joined = {k: np.concatenate([e[k] for e in episodes]).astype(np.float64) for k in wanted}
     joints = [i for i, name in enumerate(proprio) if name.endswith("_position")]
-    velocities = [i for i, name in enumerate(proprio) if name.endswith("_velocity")]
+    bare = {proprio[i].removesuffix("_position") for i in joints}
+    velocities = [i for i, name in enumerate(proprio) if name.removesuffix("_velocity") in bare]
     return Log(
         joined["timestamp"],
         joined[ACTION],

@@ -65,6 +65,8 @@ _Taken = tuple[list[NDArray[np.uint8]], list[NDArray[np.float32]]]
 def _posed(
     simulation: Simulation, log_FQ: NDArray[np.floating], count: int, size: int, rng: np.random.Generator
 ) -> _Taken:
+    if simulation.base is not None:
+        raise UserError("its base floats, and no pose of the joints says where it would be", "Hold it for that log")
     low, high = simulation.joint_limits()
     beyond = _BEYOND * np.ptp(log_FQ, axis=0)
     near_low, near_high = (np.clip(end, low, high) for end in (log_FQ.min(0) - beyond, log_FQ.max(0) + beyond))

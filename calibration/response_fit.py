@@ -1,7 +1,8 @@
 """Fitting a body's response to its commands: ridge regression per entry of proprio, over the few numbers it follows.
 
 A log of some seconds moves many joints at once. An entry that may lean on all commands then explains its motion by
-those of its neighbours, and is wrong as soon as they part: so an entry that has a command of its own sees that alone.
+those of its neighbours, and is wrong as soon as they part: so an entry that has a command of its own sees that alone,
+unless episodes kept out of the fit are told better by all there is, as where a body's joints carry a base that floats.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.models.response import Response
 
 _RIDGE = 1e-3  # share of the mean square of each number that the change is linear in
+_CLEARLY = 0.8  # of the error over an entry's own command, below which it leans on everything
 
 
 def own_command(command: CommandSpace, proprio_names: Sequence[str]) -> list[int | None]:
@@ -45,8 +47,7 @@ def fit_response(
     K, U = chunk_NKU.shape[1:]
     weight = torch.zeros_like(response.linear.weight, dtype=torch.float64)
     bias = torch.zeros_like(response.linear.bias, dtype=torch.float64)
-    inputs = torch.cat([chunk_NKU.flatten(1), reference_NU, proprio_NP], dim=1).double()
-    change = (after_NP - proprio_NP).double()
+    inputs, change = _inputs(chunk_NKU, reference_NU, proprio_NP), (after_NP - proprio_NP).double()
     for entry, command in enumerate(own):
         commands = range(U) if command is None else [command]
         columns = [k * U + u for u in commands for k in range(K)] + [K * U + u for u in commands]
@@ -55,6 +56,21 @@ def fit_response(
         weight[entry, columns] = found[:, 0]
     response.linear.weight.copy_(weight)
     response.linear.bias.copy_(bias)
+
+
+@torch.no_grad()
+def fit_together(
+    response: Response, chunk_NKU: Tensor, reference_NU: Tensor, proprio_NP: Tensor, after_NP: Tensor
+) -> None:
+    """As `fit_response`, every entry over all commands and all of proprio."""
+    inputs = _inputs(chunk_NKU, reference_NU, proprio_NP)
+    weight, bias = ridge(inputs, (after_NP - proprio_NP).double(), _RIDGE)
+    response.linear.weight.copy_(weight.T)
+    response.linear.bias.copy_(bias)
+
+
+def _inputs(chunk_NKU: Tensor, reference_NU: Tensor, proprio_NP: Tensor) -> Tensor:
+    return torch.cat([chunk_NKU.flatten(1), reference_NU, proprio_NP], dim=1).double()
 
 
 @torch.no_grad()
@@ -74,22 +90,30 @@ def settle(
     """
     body, history = calibrated.body, calibrated.model.config.history
     now, after = (fitted.rows[:, history - 1 :].unfold(1, 2, 1).flatten(0, 1)).unique(dim=0).unbind(dim=1)
-    fit_response(
-        body.response,
-        own_command(body.command, names),
+    told = (
         fitted.chunks[now].unflatten(1, (body.command.frame_skip, -1)),
         body.command_map.share(fitted.reference[now]),
         body.standardize(fitted.proprio[now]),
         body.standardize(fitted.proprio[after]),
     )
-    rows = unseen.rows
-    proprio, start = body.standardize(unseen.proprio[rows]), rows[:, history - 1]
-    errors = []
-    for used in (0.0, 1.0):
-        body.response.used_P.fill_(used)
-        _, states, _ = calibrated.rollout(
-            latents[rows], proprio[:, history - 1], unseen.reference[start], unseen.chunks[rows][:, history - 1 : -1]
-        )
-        errors.append((states - proprio[:, history:]).square().mean(dim=(0, 1)))
-    body.response.used_P.copy_(errors[1] < errors[0])
-    return [name for name, used in zip(names, body.response.used_P, strict=True) if used]
+    response = body.response
+    shown = _errors(calibrated, latents, unseen)
+    response.used_P.fill_(1.0)
+    fit_together(response, *told)
+    together = _errors(calibrated, latents, unseen)
+    weight, bias = response.linear.weight.clone(), response.linear.bias.clone()
+    fit_response(response, own_command(body.command, names), *told)
+    apart = _errors(calibrated, latents, unseen)
+    joined = together < _CLEARLY * apart
+    response.linear.weight[joined], response.linear.bias[joined] = weight[joined], bias[joined]
+    response.used_P.copy_(torch.minimum(together, apart) < shown)
+    return [name for name, used in zip(names, response.used_P, strict=True) if used]
+
+
+def _errors(calibrated: Calibrated, latents: Tensor, unseen: Windows) -> Tensor:
+    """Mean squared error (P,) of standardised proprio along windows."""
+    history, rows = calibrated.model.config.history, unseen.rows
+    proprio, start = calibrated.body.standardize(unseen.proprio[rows]), rows[:, history - 1]
+    chunks = unseen.chunks[rows][:, history - 1 : -1]
+    _, states, _ = calibrated.rollout(latents[rows], proprio[:, history - 1], unseen.reference[start], chunks)
+    return (states - proprio[:, history:]).square().mean(dim=(0, 1))

@@ -39,6 +39,10 @@ class Rollouts:
             substeps: physics steps of a period.
             place: points of the body [m], (P, 3), once its kinematics are known.
         """
+        return self._places(self.states(data, control_NKC, substeps), place)
+
+    def states(self, data: mujoco.MjData, control_NKC: NDArray[np.float64], substeps: int) -> NDArray[np.float64]:
+        """MuJoCo's full physics states, (N, K, S), after each of K periods; arguments as of `follow`."""
         num = len(control_NKC)
         start = np.empty(mujoco.mj_stateSize(self._model, _PHYSICS))
         mujoco.mj_getState(self._model, data, start, _PHYSICS)
@@ -49,7 +53,8 @@ class Rollouts:
             np.repeat(control_NKC, substeps, axis=1),
             initial_warmstart=np.broadcast_to(data.qacc_warmstart, (num, self._model.nv)),
         )
-        return self._places(states[:, substeps - 1 :: substeps], place)
+        found: NDArray[np.float64] = states[:, substeps - 1 :: substeps]
+        return found
 
     def _places(
         self, states_NKS: NDArray[np.float64], place: Callable[[mujoco.MjData], NDArray[np.float64]]

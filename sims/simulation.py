@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts.embodiment import Camera, Embodiment
 from robot_wm.contracts.errors import UserError
-from sims import actuation, points
+from sims import actuation, floating, points
 from sims.points import Point
 from sims.render import Added, Renderer, world_to_camera
 from sims.rollouts import Rollouts
@@ -26,15 +26,17 @@ class Simulation:
     Attributes:
         embodiment: what was asked for.
         command: the command space that follows from it and from the MJCF.
-        proprio_names: entries of `proprio()`: joint positions, then joint velocities.
-        position_units: of those positions, rad or m each.
+        proprio_names: entries of `proprio()`: positions, then velocities, of the joints and of a base that floats.
+        position_units: of those positions, rad or m each; up directions are as good as angles.
         has_object: whether there is a thing to push about.
         gripper: which command opens and closes a gripper; None where there is none.
+        base: what carries the joints, where it floats; None where it is fixed.
         camera: what `frame` sees through: the embodiment's, until another is asked for.
         model, data: MuJoCo's own, for whoever needs more than this class offers.
     """
 
     gripper: int | None = None
+    base: floating.FloatingBase | None = None
     _object_body: int | None = None
     _second_hand: Point | None = None
 
@@ -49,10 +51,12 @@ class Simulation:
         self._qvel = [int(model.jnt_dofadr[j]) for j in self._joints]
         self.command = actuation.command_space(embodiment, model, self._actuators)
         names = [model.joint(j).name for j in self._joints]
-        self.proprio_names = tuple([f"{n}_position" for n in names] + [f"{n}_velocity" for n in names])
-        self.position_units = tuple(
-            "m" if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_SLIDE else "rad" for j in self._joints
-        )
+        self.base = floating.find(model, self._joints)
+        of_base = (self.base.positions, self.base.velocities) if self.base else ((), ())
+        positions, velocities = (f"{n}_position" for n in names), (f"{n}_velocity" for n in names)
+        self.proprio_names = (*positions, *of_base[0], *velocities, *of_base[1])
+        slides = (model.jnt_type[j] == mujoco.mjtJoint.mjJNT_SLIDE for j in self._joints)
+        self.position_units = (*("m" if slide else "rad" for slide in slides), *("rad" for _ in of_base[0]))
         self._setup()
         if embodiment.object is not None:
             self._object_body = points.find_object(embodiment, model)
@@ -81,6 +85,8 @@ class Simulation:
             if self.model.jnt_limited[joint]:
                 value = np.clip(value, *self.model.jnt_range[joint])
             self.data.qpos[address] = value
+        if self.base:
+            self.base.lower(self.data)
         if self._object_body is not None:
             where = int(self.model.jnt_qposadr[self.model.body_jntadr[self._object_body]])
             self.data.qpos[where : where + 2] += rng.uniform(-_OBJECT_M, _OBJECT_M, 2)
@@ -138,8 +144,15 @@ class Simulation:
         return self._renderer.depth_mm(self.data)
 
     def proprio(self) -> NDArray[np.float32]:
-        """Positions, then velocities, of the commanded joints [rad, rad/s or m, m/s], (P,)."""
-        return np.concatenate([self.data.qpos[self._qpos], self.data.qvel[self._qvel]]).astype(np.float32)
+        """What `proprio_names` say [rad, rad/s or m, m/s; up directions have length 1], (P,)."""
+        return self.measured(self.data.qpos, self.data.qvel).astype(np.float32)
+
+    def measured(self, qpos: NDArray[np.float64], qvel: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Proprio (..., P) in states of the whole model, (..., nq) and (..., nv)."""
+        parts = [qpos[..., self._qpos], qvel[..., self._qvel]]
+        if self.base:
+            parts = [parts[0], self.base.up(qpos), parts[1], self.base.turn(qvel)]
+        return np.concatenate(parts, axis=-1)
 
     def joint_limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lowest and highest position of each commanded joint [rad or m]; ±half a turn where the MJCF sets none."""
@@ -255,10 +268,13 @@ class Simulation:
         P counts the end effector, the object and the second hand where there are such, and in Fetch two fingers that
         open. True dynamics on all cores; the present state stays as it is.
         """
-        commands_NKU = np.clip(commands_NKU, self.command.low, self.command.high)
+        return self._rollouts.follow(self.data, self.controls(commands_NKU), self._substeps, self._points)
+
+    def controls(self, commands_NKU: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Commands, clipped to their limits, as controls of all actuators, (N, K, nu); the others stay as they are."""
         control = np.broadcast_to(self.data.ctrl, (*commands_NKU.shape[:2], self.model.nu)).copy()
-        control[:, :, self._actuators] = commands_NKU
-        return self._rollouts.follow(self.data, control, self._substeps, self._points)
+        control[:, :, self._actuators] = np.clip(commands_NKU, self.command.low, self.command.high)
+        return control
 
     def _points(self, data: mujoco.MjData) -> NDArray[np.float64]:
         """The end effector; where there are such, the object and the second hand [m], (P, 3)."""

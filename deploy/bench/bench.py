@@ -45,7 +45,8 @@ class BenchConfig:
         size: `quick` ends within two minutes on 2 cores, `full` gives the numbers worth quoting.
         out: folder under which a benchmark that runs stages puts them.
         seed: of everything random.
-        minutes: few-shot, control, peers: what is not measured within so many is left to the next time; 0: all at once.
+        minutes: few-shot, control, peers, humanoid: what is not measured within so many is left to the next time; 0:
+            all at once.
         demo: a finished demo run for `pipeline` to read instead of running one.
         save: write the result to `results`.
         results: folder of saved results.

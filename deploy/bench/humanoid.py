@@ -1,213 +1,195 @@
-"""A real humanoid: what its joints will measure, told from some of its log, on episodes that nothing was fitted to."""
+"""Humanoids: a real one's log told ahead and its commands found again, and two tasks of one in MuJoCo; in parts."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calibration.adapter_fit import Calibrated, FitConfig, Windows, encode_all, make_windows
-from calibration.candidate import Ground, fit_candidate
-from calibration.response_fit import settle
-from calibration.transitions import Transitions, load_transitions
+from calibration.adapter_fit import FitConfig, make_windows
+from calibration.candidate import Candidate, Ground, fit_candidate
+from calibration.reading_fit import ReadingConfig, learn_to_read
+from deploy.bench import parts as in_parts
+from deploy.bench import retrieval
 from deploy.bench.bench import BenchConfig
+from deploy.bench.calibrated import calibrated, recorded, stage
+from deploy.bench.g1_log import (
+    FROM_SCRATCH,
+    LOG,
+    Bench,
+    encode_rows,
+    follow_commands,
+    predictions,
+    read_recording,
+)
 from deploy.bench.result import Row
-from robot_wm.contracts.dataset import ACTION, STATE
-from robot_wm.contracts.embodiment import Camera, CommandSpace, Embodiment, Mjcf, Safety
-from robot_wm.data.lerobot import LeRobotDataset
-from robot_wm.models.adapter import AdapterConfig
-from robot_wm.models.world_model import WorldModel
-from robot_wm.planning.controllable import CalibrationFile
-from robot_wm.training.checkpoint import load_world_model, model_run
+from deploy.bench.standing import standing
+from robot_wm.contracts import run
+from robot_wm.evaluation.results import read_evaluation
 
-_LOG, _CAMERA = "g1_bottle", "cam_high"
-_TICKS = 6  # of 1/30 s per model step of 0.2 s
-_HELD_OUT = 15  # the last episodes
-_AHEAD = (1, 4, 8)  # model steps
-_MOVES_RAD = 0.01  # deviation within an episode from which a joint counts as moving
-_GAIN = 0.7  # to be reached: error as a share of the better reference's
-_ALL = 10**9
-_FROM_SCRATCH = FitConfig(encoder_steps=200, encoder_learning_rate=1e-3)
-
-Errors = NDArray[np.float64]  # root of the mean square over the moving joints, one per entry of _AHEAD [rad]
+Episodes = NDArray[np.int64]
+_READING = ReadingConfig(practice=0)  # there is no MuJoCo model of this robot to practise with
+_QUICK_FIT, _SEEDS = FitConfig(steps=100), 3
+_HELD, _HELD_TRANSITIONS, _GOALS = "humanoid", 1000, 100
+_SHARE = 0.8  # to be reached: of the oracle's success
+_SIZE_PX = 64  # of the shipped encoder's pictures
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A log of a real robot without a model file: commands are targets of the joints that it measures."""
+class Part:
+    """What is measured at once, and about how long it takes."""
 
-    dataset: LeRobotDataset
-    embodiment: Embodiment
-    command: CommandSpace
-    names: tuple[str, ...]
-    cache: Path
+    name: str
+    minutes: float
 
-    def first(self, transitions: int, size: int) -> Transitions:
-        """The first so many labelled transitions, frames at the encoder's size."""
-        return load_transitions(
-            self.dataset.path, self.embodiment, self.command, self.names, size, transitions, self.cache
-        )
+
+@dataclass(frozen=True)
+class Outcome:
+    """Its rows, and the revision that they were measured at."""
+
+    rows: tuple[Row, ...]
+    revision: str | None
+
+
+def log_folder() -> Path:
+    """Where the real robot's log is looked for."""
+    return Path(os.environ.get("ROBOT_WM_TEST_DATA", "../shared/data")) / LOG
+
+
+def parts(size: str, _: int = 0) -> list[Part]:
+    """What is measured, in order; without the real robot's log, what needs none."""
+    quick = size == "quick"
+    real = [Part(f"g1-{n}", 1 if quick else 4) for n in ((300,) if quick else (1000, 100, 300))]
+    real += [Part("g1-commands", 1 if quick else 9)]
+    real += [] if quick else [Part("g1-scratch-1000", 5), Part("g1-scratch-all", 8)]
+    simulated = [Part("standing", 1 if quick else 9)]
+    simulated += [] if quick else [Part(f"held-{seed}", 9) for seed in range(_SEEDS)]
+    return (real if log_folder().is_dir() else []) + simulated
 
 
 def humanoid(config: BenchConfig) -> list[Row]:
-    """Joint angles of a real Unitree G1 ahead, beside what needs no model, from scratch, and all labels."""
-    folder = Path(os.environ.get("ROBOT_WM_TEST_DATA", "../shared/data")) / _LOG
-    if not folder.is_dir():
-        return [Row("real G1: no recording found (ROBOT_WM_TEST_DATA)", None)]
-    quick = config.size == "quick"
-    recording = read_recording(folder, Path(config.out) / "cache")
-    model, _ = load_world_model(model_run("shipped"))
-    log = recording.first(_ALL, model.config.encoder.size)
-    count = recording.dataset.num_episodes
-    fitted, judged = np.arange(count - _HELD_OUT), np.arange(count - _HELD_OUT, count)
-    windows = make_windows(log, model.config.history + _AHEAD[-1], judged)
-    moving = np.mean([log.proprio_FP[log.episode_F == e].std(axis=0) for e in fitted], axis=0) > _MOVES_RAD
-    judge = Judge(windows, torch.from_numpy(moving), model.config.history)
-    rows = judge.rows("copying what is measured now", [judge.errors(judge.copied())])
-    rows += judge.rows("constant velocity", [judge.errors(judge.drifted())])
-    fit = replace(FitConfig(), steps=200) if quick else FitConfig()
-    for transitions in (300,) if quick else (100, 300, 1000):
-        part = recording.first(transitions, model.config.encoder.size)
-        seeds = range(config.seed, config.seed + (1 if quick else 3))
-        rows += _fits(f"{transitions} transitions", judge, [_ground(recording, model, part, fit, s) for s in seeds])
-    if not quick:
-        part = recording.first(1000, model.config.encoder.size)
-        rows += _fits("1000, from scratch", judge, [_scratch(recording, part, config.seed)])
-        rows += _fits("all labels, from scratch", judge, [_scratch(recording, _only(log, fitted), config.seed)])
+    """A real G1 beside what needs no model, from scratch and all labels; a simulated humanoid beside its oracle.
+
+    Parts are measured two at a time, each in a process of its own, and kept under `out`: see `parts.work_off`.
+    """
+    wanted, rows = parts(config.size), list[Row]()
+    if log_folder().is_dir():
+        read_recording(log_folder(), _cache(in_parts.folder_of(config))).first(
+            100, _SIZE_PX
+        )  # decoded once, for all parts
+    else:
+        rows.append(Row("real G1: no recording found (ROBOT_WM_TEST_DATA)", None))
+    found = in_parts.read(in_parts.work_off(__name__, wanted, config), wanted, Outcome)
+    return rows + [row for outcome in found.values() for row in outcome.rows]
+
+
+def _cache(folder: Path) -> Path:
+    return folder / "cache"
+
+
+def _measure(folder: Path, part: Part, size: str, seed: int) -> Outcome:
+    quick = size == "quick"
+    if part.name == "standing":
+        return Outcome(tuple(standing(*((2, 100) if quick else (20, 300)), seed)), run.git_revision())
+    if part.name.startswith("held"):
+        return Outcome(tuple(_held(folder, seed + int(part.name.removeprefix("held-")))), run.git_revision())
+    bench = Bench.open(log_folder(), _cache(folder), quick)
+    kind, _, which = part.name.removeprefix("g1-").partition("-")
+    rows = _REAL.get(kind, _few)(bench, which or kind, quick, seed)
+    return Outcome(tuple(rows), run.git_revision())
+
+
+def _few(bench: Bench, which: str, quick: bool, seed: int) -> list[Row]:
+    """Joints ahead after a fit to so many transitions."""
+    fit, transitions = _QUICK_FIT if quick else FitConfig(), int(which)
+    part, seeds = bench.first(transitions), range(seed, seed + (1 if quick else _SEEDS))
+    grounds = [bench.ground(part, fit, s) for s in seeds]
+    for ground in grounds[1:]:
+        ground.__dict__["latents"] = grounds[0].latents  # of the same encoder
+    rows = predictions(bench, f"{which} transitions", grounds, needed=transitions == 1000)
+    judge = bench.judge()
+    known = judge.rows("copying what is measured now", [judge.errors(judge.copied())])
+    known += judge.rows("constant velocity", [judge.errors(judge.drifted())])
+    return (known if quick or transitions == 1000 else []) + rows
+
+
+def _scratch(bench: Bench, which: str, quick: bool, seed: int) -> list[Row]:
+    """The same from random weights, on as many transitions or on all that are not judged."""
+    part = bench.fitted() if which == "all" else bench.first(int(which))
+    return predictions(
+        bench, f"from scratch on {part.count} transitions", [bench.ground(part, FROM_SCRATCH, seed, False)]
+    )
+
+
+def _commands(bench: Bench, _: str, quick: bool, seed: int) -> list[Row]:
+    """The commands between two pictures, after a fit to 1,000 transitions (quick: 300, the encoder as it comes)."""
+    part = bench.first(300 if quick else 1000)
+    tried: dict[int, list[tuple[retrieval.Pairs, retrieval.Pairs, Tensor, Tensor]]] = {4: [], 8: []}
+    for one in range(seed, seed + (1 if quick else _SEEDS)):
+        ground = bench.ground(part, _QUICK_FIT if quick else FitConfig(), one)
+        episodes = np.unique(part.episode_F).astype(np.int64)
+        unseen = episodes[-max(2, len(episodes) // 3) :]
+        seen = np.setdiff1d(episodes, unseen)
+        if not quick:
+            ground = learn_to_read(ground, None, _READING, seen, unseen, lambda **_: None)[0]
+        candidate = fit_candidate(ground, "learned", seen, lambda **_: None)
+        follow_commands(ground, candidate.calibrated, candidate.latents, seen, unseen)
+        for ahead, found in tried.items():
+            found.append(_retrieved(bench, ground, candidate, (seen, unseen), ahead))
+    return [row for ahead, found in tried.items() for row in retrieval.rows(ahead, bench.moving_P, found)]
+
+
+def _retrieved(
+    bench: Bench, ground: Ground, candidate: Candidate, parts: tuple[Episodes, Episodes], ahead: int
+) -> tuple[retrieval.Pairs, retrieval.Pairs, Tensor, Tensor]:
+    model, body, latents = candidate.calibrated.model, candidate.calibrated.body, candidate.latents
+    length = model.config.history + ahead
+    known, unfitted = (
+        retrieval.pairs(make_windows(ground.transitions, length, episodes), latents, body, ahead) for episodes in parts
+    )
+    windows = bench.windows(ahead)
+    asked = retrieval.pairs(windows, encode_rows(model, windows), body, ahead)
+    plan, habit = (
+        retrieval.commanded(body, plan.clamp(-1, 1), asked.reference_WU)
+        for plan in retrieval.planned(body, known, unfitted, asked)
+    )
+    return retrieval.joined(known, unfitted), asked, plan, habit
+
+
+def _held(folder: Path, seed: int) -> list[Row]:
+    """Both hands to a goal image, pelvis held, through the ordinary path: record, calibrate, export, evaluate."""
+    source = [f"data={recorded(folder, _HELD, _HELD_TRANSITIONS, seed)}"]
+    calibration = calibrated(folder, _HELD, _HELD_TRANSITIONS, seed, source)
+    bundle = stage("export", folder, seed, f"calibration={calibration}")
+    evaluated = read_evaluation(
+        stage(
+            "evaluate", folder, seed, f"embodiment={_HELD}", f"bundle={bundle}", "task=whole_body_reach",
+            f"goals={_GOALS}", "num_threads=1",
+        )
+    )  # fmt: skip
+    rows, best = [], evaluated.controller("oracle")
+    for controller in evaluated.controllers:
+        found, left_m = controller.success_last, controller.final_distance_m.median
+        share, target = found.interval, None
+        if best is not None and controller.name == "model":
+            target = _SHARE * best.success_last.interval.value
+        label = f"both hands to a goal image, seed {seed}: {controller.name}"
+        rows.append(Row(label, share.value, n=found.trials, low=share.low, high=share.high, target=target))
+        rows.append(Row(f"{label}, left at the end (median)", left_m, "m", n=found.trials, better="lower"))
     return rows
 
 
-def read_recording(folder: Path, cache: Path) -> Recording:
-    """The log as a body: limits and speeds are those that its commands show."""
-    dataset = LeRobotDataset(folder)
-    names = dataset.info.features[STATE].names or ()
-    logged = [dataset.columns(e, (ACTION, STATE)) for e in range(dataset.num_episodes - _HELD_OUT)]
-    actions = np.concatenate([columns[ACTION] for columns in logged])
-    step = np.maximum(np.quantile(np.abs(np.diff(actions, axis=0)), 0.99, axis=0), 1e-3)
-    low, high = actions.min(axis=0) - 0.01, actions.max(axis=0) + 0.01
-    rate_hz = float(dataset.info.fps)
-    command = CommandSpace("joint_position", names, "rad", tuple(low), tuple(high), tuple(step), _TICKS, rate_hz)
-    embodiment = Embodiment(
-        _LOG,
-        Mjcf("none"),
-        "joint_position",
-        "none",
-        Camera(_CAMERA),
-        rate_hz,
-        _TICKS,
-        Safety(max_step=1.0),
-        delay_s=_lag(logged) / rate_hz,
-    )
-    return Recording(dataset, embodiment, command, names, cache)
+_REAL: dict[str, Callable[[Bench, str, bool, int], list[Row]]] = {"scratch": _scratch, "commands": _commands}
 
 
-def _lag(logged: Sequence[dict[str, NDArray]]) -> int:
-    """By how many rows the measured joints come closest to the commands."""
-
-    def error(lag: int) -> float:
-        away = [c[STATE][lag:] - c[ACTION][: len(c[ACTION]) - lag] for c in logged]
-        return float(np.square(np.concatenate(away)).mean())
-
-    return min(range(_TICKS + 1), key=error)
+def main(words: list[str]) -> None:
+    """Measure one part and keep it: see `parts.measure_one`."""
+    in_parts.measure_one(words, parts, _measure)
 
 
-@dataclass(frozen=True)
-class Judge:
-    """Windows of the episodes kept out, the joints that move in the others, and how predictions of them do."""
-
-    windows: Windows
-    moving_P: Tensor
-    history: int
-
-    @property
-    def measured_BLP(self) -> Tensor:
-        return self.windows.proprio[self.windows.rows]
-
-    def copied(self) -> Tensor:
-        """What is measured now, for every step ahead (B, H, P)."""
-        return self.measured_BLP[:, self.history - 1, None].expand(-1, _AHEAD[-1], -1)
-
-    def drifted(self) -> Tensor:
-        """The last change again and again, (B, H, P)."""
-        now, before = self.measured_BLP[:, self.history - 1], self.measured_BLP[:, self.history - 2]
-        return now[:, None] + torch.arange(1, _AHEAD[-1] + 1)[:, None] * (now - before)[:, None]
-
-    @torch.no_grad()
-    def predicted(self, calibrated: Calibrated, latents_FD: Tensor) -> Tensor:
-        """What a calibrated model says, (B, H, P)."""
-        body, rows, start = calibrated.body, self.windows.rows, self.history - 1
-        _, states, _ = calibrated.rollout(
-            latents_FD[rows],
-            body.standardize(self.measured_BLP[:, start]),
-            self.windows.reference[rows[:, start]],
-            self.windows.chunks[rows][:, start:-1],
-        )
-        return states * body.proprio_std_P + body.proprio_mean_P
-
-    def errors(self, predicted_BHP: Tensor) -> Errors:
-        away = (predicted_BHP - self.measured_BLP[:, self.history :])[..., self.moving_P]
-        found: Errors = away.square().mean(dim=(0, 2)).sqrt().double().numpy()[[k - 1 for k in _AHEAD]]
-        return found
-
-    def rows(self, name: str, found: Sequence[Errors], needed: bool = False) -> list[Row]:
-        """One row per step ahead: mean over seeds, their range, and the better reference beside it."""
-        references = np.minimum(self.errors(self.copied()), self.errors(self.drifted()))
-        return [
-            Row(
-                f"G1 joints {ahead} steps ahead, {name}",
-                float(np.mean([f[i] for f in found])),
-                "rad",
-                n=len(found),
-                low=float(min(f[i] for f in found)) if len(found) > 1 else None,
-                high=float(max(f[i] for f in found)) if len(found) > 1 else None,
-                reference=float(references[i]),
-                target=_GAIN * float(references[i]) if needed and ahead == 4 else None,
-                better="lower",
-            )
-            for i, ahead in enumerate(_AHEAD)
-        ]
-
-
-def _ground(recording: Recording, model: WorldModel, part: Transitions, fit: FitConfig, seed: int) -> Ground:
-    _, described = load_world_model(model_run("shipped"))
-    body = CalibrationFile(recording.embodiment, recording.command, recording.names, AdapterConfig())
-    return Ground(model, described, fit.encoder_steps == 0, part, body, 1.0, fit, seed)
-
-
-def _scratch(recording: Recording, part: Transitions, seed: int) -> Ground:
-    torch.manual_seed(seed)
-    shipped, _ = load_world_model(model_run("shipped"))
-    return _ground(recording, WorldModel(shipped.config), part, _FROM_SCRATCH, seed)
-
-
-def _only(log: Transitions, episodes: NDArray[np.int64]) -> Transitions:
-    kept = np.isin(log.episode_F, episodes)
-    return replace(
-        log,
-        frames_FYXC=log.frames_FYXC[kept],
-        proprio_FP=log.proprio_FP[kept],
-        chunks_FKU=log.chunks_FKU[kept],
-        episode_F=log.episode_F[kept],
-        reference_FU=log.reference_FU[kept],
-    )
-
-
-def _fits(name: str, judge: Judge, grounds: Sequence[Ground]) -> list[Row]:
-    """Rows of what predicted latents show, and of what commands tell where that was closer within the part fitted."""
-    by_latents, by_commands = [], []
-    for ground in grounds:
-        episodes = np.unique(ground.transitions.episode_F)
-        candidate = fit_candidate(ground, "learned", episodes, lambda **_: None)
-        calibrated = candidate.calibrated
-        latents = encode_all(calibrated.model, judge.windows.frames)
-        by_latents.append(judge.errors(judge.predicted(calibrated, latents)))
-        parts = (episodes[:-1], episodes[-1:]) if len(episodes) > 1 else (episodes, episodes)
-        fitted, unseen = (make_windows(ground.transitions, ground.window, part) for part in parts)
-        settle(calibrated, ground.body.proprio_names, candidate.latents, fitted, unseen)
-        by_commands.append(judge.errors(judge.predicted(calibrated, latents)))
-    needed = "1000 transitions" in name
-    return judge.rows(f"{name}, latents alone", by_latents) + judge.rows(f"{name}, with commands", by_commands, needed)
+if __name__ == "__main__":
+    main(sys.argv[1:])

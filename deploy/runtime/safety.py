@@ -9,6 +9,7 @@ from deploy.runtime.clearance import Clearance
 from deploy.runtime.controller import Plan
 from deploy.runtime.familiar import Expectations
 from deploy.runtime.limits import ACCELERATION, JERK, LIMIT, RATE, Limits
+from deploy.runtime.posture import Lean, Strain
 from robot_wm.contracts.bundle import ControllerSpec
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
@@ -28,12 +29,14 @@ UNFAMILIAR_IMAGE = "unfamiliar_image"  # further from the calibration log's imag
 UNEXPECTED_OUTCOME = "unexpected_outcome"  # a model step ended further from what the log makes expect: blocked, broken
 PLANNER_STALL = "planner_stall"  # no answer for max_stall_s
 PLANNER_ERROR = "planner_error"  # an exception instead of a plan
+FALL = "fall"  # the base leans, or is about to lean, further than max_lean_rad
+CONTACT = "contact"  # a joint is kept off its target by more than max_strain
 
 # Flight logs hold indices into this: new names go to the end.
 INTERVENTIONS = (
     STALE_FRAME, UNCHANGED_FRAME, BAD_PROPRIO, BAD_PLAN, OVERRUN, BAD_COMMAND, LIMIT, RATE,
     STALE_PROPRIO, FROZEN_IMAGE, OUT_OF_BOUNDS, PLANNER_STALL, PLANNER_ERROR, ACCELERATION, JERK,
-    UNFAMILIAR_IMAGE, UNEXPECTED_OUTCOME, SELF_COLLISION,
+    UNFAMILIAR_IMAGE, UNEXPECTED_OUTCOME, SELF_COLLISION, FALL, CONTACT,
 )  # fmt: skip
 
 _WAYPOINTS = np.linspace(0.0, 1.0, 5)[:, None]  # of the way to rest on which the parts of a body must stay apart
@@ -65,8 +68,8 @@ class Safety:
                 bounds and the times of frames are judged.
 
         Raises:
-            UserError: bounds on something that is not in the controller's proprio, a clearance or workspace without the
-                parts that should keep it, or limits too tight to brake.
+            UserError: bounds, a lean or a strain of something that is not in the controller's proprio, a clearance or
+                workspace without the parts that should keep it, or limits too tight to brake.
         """
         self._settings, self._sees = spec.safety, sees
         known = spec.familiar if sees else None
@@ -78,6 +81,8 @@ class Safety:
         self._bounded = [_index(spec.proprio, name) for name in spec.safety.bounds]
         self._bounds = np.asarray(list(spec.safety.bounds.values()), dtype=float).reshape(-1, 2).T
         self._clearance = _clearance(spec)
+        self._lean = None if spec.safety.max_lean_rad is None else Lean(spec)
+        self._strain = None if spec.safety.max_strain is None else Strain(spec)
         self.counts: Counter[str] = Counter()
         self.reset()
 
@@ -99,6 +104,10 @@ class Safety:
         self._picture: NDArray[np.uint8] | None = None
         self._frozen_s = 0.0
         self._place: NDArray[np.float64] | None = None
+        if self._lean:
+            self._lean.reset()
+        if self._strain:
+            self._strain.reset(self.limits.in_force_U)
 
     def answer(self, guard: str) -> Answer:
         """What happens when `guard` has tripped."""
@@ -119,6 +128,8 @@ class Safety:
             return self.count(BAD_PROPRIO)
         place_P = observation.proprio_P.astype(float)
         rests_at_P = self._rest(place_P)
+        if (fault := self._posture(place_P)) is not None:
+            return self.count(fault)
         if self._leaves_bounds(place_P, rests_at_P):
             return self.count(OUT_OF_BOUNDS)
         if self._clearance is not None:
@@ -191,6 +202,8 @@ class Safety:
     def sent(self, command_U: NDArray[np.float64]) -> None:
         """What was really sent in this tick."""
         self.limits.sent(command_U)
+        if self._strain:
+            self._strain.sent(self.limits.in_force_U)
         if self.expectations:
             self.expectations.sent(self.limits.in_force_U)
 
@@ -211,6 +224,14 @@ class Safety:
         moved = 0.0 if before is None else place_P - before
         rests_at_P: NDArray[np.float64] = place_P + moved * self.limits.brake_ticks / 2  # braking halves the way
         return rests_at_P
+
+    def _posture(self, place_P: NDArray[np.float64]) -> str | None:
+        settings = self._settings
+        if self._lean and self._lean.ahead_rad(place_P) > (settings.max_lean_rad or np.inf):
+            return FALL
+        if self._strain and self._strain.most(place_P) > (settings.max_strain or np.inf):
+            return CONTACT
+        return None
 
     def _leaves_bounds(self, place_P: NDArray[np.float64], rests_at_P: NDArray[np.float64]) -> bool:
         if not self._bounded:

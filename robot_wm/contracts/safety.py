@@ -20,9 +20,12 @@ ANSWERS: dict[str, Answer] = {
     "unexpected_outcome": "hold",
     "out_of_bounds": "slow_stop",
     "self_collision": "slow_stop",
+    "fall": "slow_stop",
+    "contact": "slow_stop",
     "planner_stall": "slow_stop",
     "planner_error": "slow_stop",
 }
+BASE_UP = ("base_up_x", "base_up_y", "base_up_z")  # of proprio: the world's up direction in the base's frame
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Safety:
         workspace_m: two corners, [low, high] of x, y and z in the MJCF's world, of a box that every part which a joint
             moves must stay in, now and on the way to where braking would end; None: no box. For bodies that measure
             their joints and whose base stands where the MJCF has it.
+        max_lean_rad: a base that leans further, or will in a tenth of a second, falls; None: not watched. Proprio has
+            to measure `base_up_x`, `_y` and `_z`: the world's up direction in the base's frame.
+        max_strain: a joint that is further from all targets of the last `settle_s` pushes against something [rad or m];
+            None: not watched. Give more than gravity pulls the joints off their targets. For commanded positions.
+        settle_s: how long joints take to arrive at a target.
         max_surprise: an image that is so many times further from the calibration log than `Familiar.farthest`. 1: one
             false alarm in 500 images like the log's (docs/trust.md); more to let unfamiliar light and views pass.
         max_unexpected: a model step that misses what the log makes expect by so many times the log's largest miss.
@@ -71,6 +79,9 @@ class Safety:
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     self_clearance_m: float | None = None
     workspace_m: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    max_lean_rad: float | None = None
+    max_strain: float | None = None
+    settle_s: float = 0.3
     max_surprise: float = 1.0
     max_unexpected: float = 3.5
     max_stall_s: float = 2.0
@@ -83,11 +94,12 @@ class Safety:
             "max_proprio_age_s",
             "max_frozen_s",
             "max_stall_s",
+            "settle_s",
             "max_surprise",
             "max_unexpected",
         ):
             _require(name, getattr(self, name), getattr(self, name) > 0, "It must be positive")
-        for name in ("max_acceleration", "max_jerk"):
+        for name in ("max_acceleration", "max_jerk", "max_lean_rad", "max_strain"):
             value = getattr(self, name)
             _require(name, value, value is None or value > 0, "It must be positive, or left out")
         clearance = self.self_clearance_m
