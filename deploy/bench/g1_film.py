@@ -2,7 +2,7 @@
 
     python -m deploy.bench.g1_film FOLDER
 
-writes `g1_prediction.png` and `g1_prediction.mp4`: above what came, below what was foretold from the first picture and
+writes `g1_prediction.jpg` and `g1_prediction.mp4`: above what came, below what was foretold from the first picture and
 the commands alone, as the nearest picture among those that the fit saw. The episodes are none of those.
 """
 
@@ -77,11 +77,11 @@ def main(folder: Path) -> None:
     windows = liveliest(bench)
     drawn = sheet(bench, windows, imagined(bench, candidate, windows), candidate.latents)
     folder.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(folder / "g1_prediction.png"), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(folder / "g1_prediction.jpg"), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     columns = [drawn[:, i * _WIDTH_PX : (i + 1) * _WIDTH_PX] for i in range(_STEPS + 1)]
     even = [column[: len(column) // 2 * 2] for column in columns]
     encoder.encode(folder / "g1_prediction.mp4", np.stack(even), _FPS)
-    print(folder / "g1_prediction.png")
+    print(folder / "g1_prediction.jpg")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Pairs:
 
     Attributes:
         history_WTD, goal_WD: latents of the pictures up to the start, and of the goal's.
-        proprio_WP, before_WP: measured at the start and a model step before, in their own units.
+        proprio_WP, before_WP, came_WP: measured at the start, a model step before, and at the goal, in their own units.
         reference_WU: in force at the start.
         lately_WU: mean change of the command over the last half step before the start, in plan units.
         plan_WHU, sent_WCU: the commands between in plan units, and those of the C control ticks in physical ones.
@@ -37,6 +37,7 @@ class Pairs:
     goal_WD: Tensor
     proprio_WP: Tensor
     before_WP: Tensor
+    came_WP: Tensor
     reference_WU: Tensor
     lately_WU: Tensor
     plan_WHU: Tensor
@@ -71,6 +72,7 @@ def pairs(windows: Windows, latents_FD: Tensor, body: Body, ahead: int) -> Pairs
         latents_FD[rows[:, history - 1 + ahead]],
         windows.proprio[start],
         windows.proprio[rows[:, history - 2]],
+        windows.proprio[rows[:, history - 1 + ahead]],
         reference,
         lately[:, ticks // 2 :].mean(1),
         chunks.mean(2),
@@ -104,11 +106,14 @@ def planned(body: Body, known: Pairs, unfitted: Pairs, asked: Pairs) -> tuple[Te
         return (seen @ ahead_XX.T + plan_WV @ moved_XV.T + drift_X)[:, :num]
 
     estimating, choosing = (unfitted.of(half) for half in torch.arange(len(unfitted.goal_WD)).tensor_split(2))
-    wrong_PP = _covariance(_shown(body, estimating) - foretold(estimating, estimating.plan_WHU.flatten(1).double()))
+    share_P = _share(body, estimating)
+    wrong_PP = _covariance(
+        _shown(body, estimating, share_P) - foretold(estimating, estimating.plan_WHU.flatten(1).double())
+    )
 
     def correct(pairs: Pairs, habit_WV: Tensor, doubt: float) -> Tensor:
         gain = spread_VV @ moved_PV.T @ torch.linalg.inv(moved_PV @ spread_VV @ moved_PV.T + doubt * wrong_PP)
-        return habit_WV + (_shown(body, pairs) - foretold(pairs, habit_WV)) @ gain.T
+        return habit_WV + (_shown(body, pairs, share_P) - foretold(pairs, habit_WV)) @ gain.T
 
     came, usually = choosing.plan_WHU.flatten(1), _stimulus(body, choosing) @ weight + bias
     doubt = min(_DOUBTS, key=lambda d: float((correct(choosing, usually, d) - came).square().mean()))
@@ -131,10 +136,21 @@ def _stimulus(body: Body, pairs: Pairs) -> Tensor:
     return torch.cat([now, before, body.command_map.share(pairs.reference_WU), pairs.lately_WU], dim=1).double()
 
 
-def _shown(body: Body, pairs: Pairs) -> Tensor:
-    """Proprio (W, P) that the goals' pictures show."""
+def _shown(body: Body, pairs: Pairs, share_P: Tensor) -> Tensor:
+    """Proprio (W, P) that the goals' pictures show, less a share of what the starts' are misread by."""
     now = body.observe(pairs.history_WTD, body.standardize(pairs.proprio_WP))
-    return body.aim(pairs.goal_WD, now=now).proprio_BP.double()
+    return (_read(body, pairs) + share_P * now.offset_BP).double()
+
+
+def _read(body: Body, pairs: Pairs) -> Tensor:
+    return body.read(pairs.goal_WD[:, None].expand(-1, body.history, -1))
+
+
+def _share(body: Body, pairs: Pairs) -> Tensor:
+    """The share (P,) of what a start is misread by that its goal is misread by as well, from 0 to 1; least squares."""
+    before = body.observe(pairs.history_WTD, body.standardize(pairs.proprio_WP)).offset_BP
+    after = body.standardize(pairs.came_WP) - _read(body, pairs)
+    return ((before * after).sum(0) / before.square().sum(0).clamp(min=1e-9)).clamp(0, 1)
 
 
 def _covariance(off_WV: Tensor) -> Tensor:
