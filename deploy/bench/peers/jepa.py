@@ -1,7 +1,7 @@
 """LeWM and PLDM by stable-worldmodel: its models, losses, data format and search. Runs in its environment.
 
 Sizes and weights are those of its training scripts (ViT-tiny, latent of 192, predictor of six layers, history 3;
-LeWM: SIGReg 0.09; PLDM: variance 18 and 0.7 over time, covariance 12, alignment 0.2).
+LeWM: SIGReg 0.09; PLDM: variance 18 and 0.7 over time, covariance 12, alignment 0.2, read in a copy of its yaml).
 """
 
 from collections.abc import Callable
