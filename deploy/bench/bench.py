@@ -74,12 +74,12 @@ def bench(config: BenchConfig) -> Path | None:
         UserError: an unknown benchmark, or whatever the benchmark refuses.
     """
     result = measure(config)
-    saved = save(result, Path(config.results)) if config.save else None
     if config.json:
         print(json.dumps(result.to_json(), indent=2, allow_nan=False))
-        return None
-    print(f"{result.benchmark}, {result.size}: {result.machine}, {result.wall_s:.0f} s\n\n{table(result.rows)}")
-    return saved
+    else:
+        print(f"{result.benchmark}, {result.size}: {result.machine}, {result.wall_s:.0f} s\n\n{table(result.rows)}")
+    saved = save(result, Path(config.results)) if config.save else None
+    return None if config.json else saved
 
 
 def measure(config: BenchConfig) -> Result:

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from deploy.bench import peer, windows
+from deploy.bench import windows
 from deploy.bench.bench import BenchConfig
 from deploy.bench.building import building
+from deploy.bench.peers import lance
 from deploy.bench.result import Row
 from deploy.bench.windows import CORES, FPS, WINDOW, Windows, film_of
 from robot_wm import console
@@ -51,7 +52,7 @@ def data(config: BenchConfig) -> list[Row]:
     with _two_cores(), tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
         films = {size: film_of(amount.episodes, amount.frames, size, size, config.seed) for size in _SIZES}
         rates = {size: _loading(film, size, amount, Path(folder)) for size, film in films.items()}
-        other = peer.measure(films, _BATCH, WINDOW, Path(folder)) if config.size == "full" else None
+        other = lance.measure(films, _BATCH, WINDOW, Path(folder)) if config.size == "full" else None
         for size, found in rates.items():
             rows += _loading_rows(size, found, other)
         for name, height, width, fps in _VIDEOS:
@@ -95,7 +96,7 @@ def _rate(method: Windows, seconds: float) -> float:
     return count / passed_s
 
 
-def _loading_rows(size: int, rates: dict[str, list[float]], other: peer.Found | None) -> list[Row]:
+def _loading_rows(size: int, rates: dict[str, list[float]], other: lance.Found | None) -> list[Row]:
     name, bare = f"{size} px", median(rates["bare"])[0]
     share, flow = (
         [a / b for a, b in zip(rates[k], rates["bare"], strict=True)] for k in ("loader", "loader with flow")
@@ -110,12 +111,12 @@ def _loading_rows(size: int, rates: dict[str, list[float]], other: peer.Found | 
     if other is None:
         return rows
     if other.reason:
-        return [*rows, Row(f"{name}: {peer.NAME}: {other.reason}", None, "windows/s")]
+        return [*rows, Row(f"{name}: {lance.NAME}: {other.reason}", None, "windows/s")]
     times = median(rates["loader"])[0] / median(other.rates[size])[0]
     return [
         *rows,
-        _row(f"{name}: {peer.NAME}", other.rates[size], "windows/s", reference=bare),
-        Row(f"{name}: cached loader over {peer.NAME}", times, n=len(other.rates[size]), target=_TIMES),
+        _row(f"{name}: {lance.NAME}", other.rates[size], "windows/s", reference=bare),
+        Row(f"{name}: cached loader over {lance.NAME}", times, n=len(other.rates[size]), target=_TIMES),
     ]
 
 

@@ -49,7 +49,7 @@ class Row:
             return None
         if self.value is None:
             return False
-        return self.value >= self.target if self.better == "higher" else self.value <= self.target
+        return bool(self.value >= self.target if self.better == "higher" else self.value <= self.target)  # not NumPy's
 
     def to_json(self) -> dict[str, Any]:
         """The row under exactly the names of COLUMNS."""

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deploy import cli
@@ -19,6 +20,7 @@ from robot_wm.contracts.errors import UserError
         (0.49, 0.5, "higher", False),
         (0.49, 0.5, "lower", True),
         (0.51, 0.5, "lower", False),
+        (np.float64(0.5), np.float64(0.4), "higher", True),  # NumPy's own truth cannot be written as JSON
         (0.5, None, "higher", None),
         (None, 0.5, "higher", False),
         (None, None, "lower", None),

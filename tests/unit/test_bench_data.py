@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from deploy.bench import data, data_wait, peer, windows
+from deploy.bench import data, data_wait, windows
 from deploy.bench.bench import BenchConfig
+from deploy.bench.peers import lance
 from robot_wm.data.loader import ClipSet
 
 
@@ -50,18 +51,18 @@ def test_a_peer_that_cannot_be_measured_says_why(monkeypatch: pytest.MonkeyPatch
         raise subprocess.CalledProcessError(1, "pip", stderr="noise\nERROR: No matching distribution found")
 
     if failure == "script":
-        monkeypatch.setattr(peer, "_environment", lambda: Path("python"))
+        monkeypatch.setattr(lance, "_environment", lambda: Path("python"))
         monkeypatch.setattr(subprocess, "run", fails)
     else:
-        monkeypatch.setattr(peer, "_environment", fails)
-    found = peer.measure({64: windows.film_of(1, 4, 64, 64, 0)}, 4, 4, tmp_path)
+        monkeypatch.setattr(lance, "_environment", fails)
+    found = lance.measure({64: windows.film_of(1, 4, 64, 64, 0)}, 4, 4, tmp_path)
     assert not found.rates
     assert ("timed out" if failure == "time" else "No matching distribution") in found.reason
 
 
 def test_every_number_has_its_row_and_a_missing_peer_too(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny(monkeypatch)
-    monkeypatch.setattr(peer, "measure", lambda *_: peer.Found(reason="not measured (no network)"))
+    monkeypatch.setattr(lance, "measure", lambda *_: lance.Found(reason="not measured (no network)"))
     rows = {row.metric: row for row in data.data(BenchConfig("data", "full"))}
     (lacking,) = [row for name, row in rows.items() if "Lance" in name]
     assert lacking.value is None
@@ -69,7 +70,7 @@ def test_every_number_has_its_row_and_a_missing_peer_too(monkeypatch: pytest.Mon
     assert rows["64 px: cached loader, share of the bare gather"].target == 0.8
     assert rows["cache from 64 × 64 at 5 Hz: building, share of bare decoding"].target == 0.9
     assert all(row.value > 0 for row in rows.values() if row.value is not None)
-    monkeypatch.setattr(peer, "measure", lambda *_: peer.Found({64: [1.0, 2.0, 3.0]}))
+    monkeypatch.setattr(lance, "measure", lambda *_: lance.Found({64: [1.0, 2.0, 3.0]}))
     found = [row for row in data.data(BenchConfig("data", "full")) if "over" in row.metric]
     assert [(row.target, row.met) for row in found] == [(2.0, True)]
 

@@ -19,7 +19,7 @@ _NEEDED = (
     "opencv-python-headless<5",
     "imageio",
 )  # it imports the last two, undeclared
-_SCRIPT = Path(__file__).with_name("peer_script.py")
+_SCRIPT = Path(__file__).with_name("lance_script.py")
 _MAKE_S, _INSTALL_S, _MEASURE_S = 120, 900, 600
 
 
