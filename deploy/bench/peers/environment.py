@@ -85,13 +85,13 @@ def _run(words: list[str], timeout_s: float) -> None:
     except subprocess.CalledProcessError as error:
         raise UserError(f"not installed: {last_line(error.stderr, error.returncode)}", "Try again") from error
     except (subprocess.TimeoutExpired, OSError) as error:
-        raise UserError(f"not installed: {str(error)[:160]}", "Try again") from error
+        raise UserError(f"not installed: {str(error)[:400]}", "Try again") from error
 
 
 def last_line(text: str | None, returncode: int) -> str:
     """The last line that says something, which in Python's and pip's output is the reason."""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    return lines[-1][:160] if lines else f"exit code {returncode}"
+    return lines[-1][:400] if lines else f"exit code {returncode}"
 
 
 SEARCHES = Environment(
