@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deploy.bench import budget
-from deploy.bench.control_parts import Outcome, Part
+from deploy.bench.control_parts import LABELS, Outcome, Part
 from deploy.bench.failure_modes import shares
 from deploy.bench.few_shot import times_fewer
 from deploy.bench.flights import CARTESIAN, JOINTS, Found, joined
@@ -130,9 +130,8 @@ def _questions(lines: Sequence[Line]) -> list[Row]:
             {n.labels: n.success for n in lines if (n.body, n.task, n.found.way) == (body, task, "search")
              and n.pretrained is pretrained} for pretrained in (True, False)
         )  # fmt: skip
-        rows.append(
-            times_fewer(f"{body} {task}: times fewer labels than from scratch for the same success", mine, scratch)
-        )
+        label = f"{body} {task}: times fewer labels than from scratch for the same success"
+        rows.append(times_fewer(label, mine, scratch, LABELS))
     joints, cartesian = (_line(lines, body, "reach", "search", 1000) for body in (JOINTS, CARTESIAN))
     if joints and cartesian:
         rows.append(_less("fetch reach: by joint positions less by the gripper's velocity", joints, cartesian, _JOINTS))

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,20 +165,22 @@ def _share(body: str, found: dict[Part, Outcome]) -> Row:
 def _times_fewer(body: str, found: dict[Part, Outcome]) -> Row:
     mine = {n: o.success for n in _FEW if (o := found.get(Part(body, n)))}
     scratch = {n: o.success for n in _SCRATCH if (o := found.get(Part(body, n, pretrained=False)))}
-    return times_fewer(f"{body}: times fewer labels than from scratch for the same success", mine, scratch)
+    return times_fewer(f"{body}: times fewer labels than from scratch for the same success", mine, scratch, _SCRATCH)
 
 
-def times_fewer(label: str, mine: dict[int, float], scratch: dict[int, float]) -> Row:
+def times_fewer(label: str, mine: dict[int, float], scratch: dict[int, float], tried: Sequence[int]) -> Row:
     """How many times fewer labels the pretrained model needs: the best over its N, from success by number of labels.
 
-    From scratch, what is missing is the smallest N with at least the same success; if none of those tried has it, the
-    largest of them is a lower bound, and the label says so.
+    From scratch, what is missing is the smallest N with at least the same success. It is a lower bound, and the label
+    says so, where none has it (the largest N), and where a smaller one of those `tried` is not measured yet.
     """
     ratios = []
     for count, success in mine.items():
         if scratch and success:
             same = [n for n, other in scratch.items() if other >= success]
-            ratios.append((min(same, default=max(scratch)) / count, not same))
+            need = min(same, default=max(scratch))
+            unknown = [n for n in tried if n < need and n not in scratch]
+            ratios.append((min([need, *unknown]) / count, bool(unknown or not same)))
     if not ratios:
         return Row(label, None, target=10.0)
     value, bound = max(ratios)

@@ -70,7 +70,7 @@ def test_head_against_search() -> None:
 
 
 def test_pretraining_against_from_scratch() -> None:
-    rows = rows_of(nominal(100, 6), nominal(100, 2, pretrained=False), nominal(1000, 7, pretrained=False))
+    rows = rows_of(nominal(100, 6), *(nominal(n, k, pretrained=False) for n, k in ((100, 2), (300, 2), (1000, 7))))
     row = rows["fetch reach: times fewer labels than from scratch for the same success"]
     assert row.value == 10 and row.met
 
