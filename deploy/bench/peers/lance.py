@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.bench.peers.environment import peers_folder
+from deploy.bench.peers.environment import last_line, peers_folder
 from robot_wm import console
 
 VERSION = "0.1.1"
@@ -34,7 +34,8 @@ class Found:
 def measure(films: dict[int, NDArray[np.uint8]], batch: int, window: int, folder: Path) -> Found:
     """Write each film (E, T, Y, X, C) as a Lance table and load random windows of it, by its own writer and loader.
 
-    The environment is made at the first call, about 6 GB in the user's cache, and kept.
+    The environment is made at the first call, about 6 GB in the user's cache, and kept. It has a torch of its own: in
+    the one that the other rows of stable-worldmodel have, beside our torch, its loader is half as fast.
     """
     try:
         python = _environment()
@@ -49,8 +50,7 @@ def measure(films: dict[int, NDArray[np.uint8]], batch: int, window: int, folder
         rates = json.loads(done.stdout.splitlines()[-1])
         return Found({int(size): values for size, values in rates.items()})
     except subprocess.CalledProcessError as error:
-        lines = (error.stderr or "").strip().splitlines()
-        return Found(reason=f"not measured ({lines[-1][:120] if lines else f'exit code {error.returncode}'})")
+        return Found(reason=f"not measured ({last_line(error.stderr, error.returncode)[:120]})")
     except (subprocess.TimeoutExpired, OSError, ValueError, IndexError) as error:
         return Found(reason=f"not measured ({str(error)[:120]})")
 
