@@ -88,10 +88,10 @@ def parts(size: str, _: int = 0) -> list[Part]:
 def few_shot(config: BenchConfig) -> list[Row]:
     """Success after calibration on N transitions, from the shipped model and from random weights, on three bodies.
 
-    Parts are measured two at a time, each in a process with one thread. Every part is kept under `out`; when `minutes`
-    are over, those under way are ended, and the same command goes on with them: their finished stages are found again.
-    Goals are those of `robot-wm evaluate` with a seed of their own. The parts stay valid while the code that they rest
-    on does: remove the folder to measure anew; each part names the revision that it was measured at.
+    Parts are measured one per core at a time, each in a process with one thread. Every part is kept under `out`; when
+    `minutes` are over, those under way are ended, and the same command goes on with them: their finished stages are
+    found again. Goals are those of `robot-wm evaluate` with a seed of their own. The parts stay valid while the code
+    that they rest on does: remove the folder to measure anew; each part names the revision that it was measured at.
     """
     wanted = parts(config.size)
     found = in_parts.read(in_parts.work_off(__name__, wanted, config), wanted, Outcome)

@@ -74,7 +74,7 @@ def parts(size: str, _: int = 0) -> list[Part]:
 def humanoid(config: BenchConfig) -> list[Row]:
     """A real G1 beside what needs no model, from scratch and all labels; a simulated humanoid beside its oracle.
 
-    Parts are measured two at a time, each in a process of its own, and kept under `out`: see `parts.work_off`.
+    Parts are measured one per core at a time, each in a process of its own, and kept under `out`: see `parts.work_off`.
     """
     wanted, rows = parts(config.size), list[Row]()
     if log_folder().is_dir():

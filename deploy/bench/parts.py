@@ -19,8 +19,9 @@ from robot_wm import console
 from robot_wm.contracts import files
 from robot_wm.contracts.config import from_mapping
 from robot_wm.contracts.errors import UserError
+from sims.stages.record import cores
 
-AT_ONCE = 2  # parts, each on a core of its own
+AT_ONCE = cores()  # parts, each on a core of its own
 _POLL_S, _PATIENCE_S = 0.1, 30.0
 
 
@@ -59,7 +60,7 @@ def read(folder: Path, wanted: Sequence[P], kind: type[Outcome]) -> dict[P, Outc
 
 
 def work_off(module: str, wanted: Sequence[Part], config: BenchConfig, at_once: int = AT_ONCE) -> Path:
-    """Measure the parts that are not kept yet, in their order and two at a time, until the minutes are over.
+    """Measure the parts that are not kept yet, in their order and one per core at a time, until the minutes are over.
 
     Those under way are then ended, with the processes that they have; the same happens on Ctrl-C and SIGTERM.
 

@@ -91,7 +91,7 @@ def test_parts_under_way_are_ended_when_the_minutes_are_over(tmp_path: Path, mon
         return begun[-1]
 
     monkeypatch.setattr(in_parts, "_begin", never_ends)
-    in_parts.work_off("toy", TOYS, BenchConfig("toy", out=str(tmp_path), minutes=0.01))
+    in_parts.work_off("toy", TOYS, BenchConfig("toy", out=str(tmp_path), minutes=0.01), at_once=2)
     assert [process.returncode for process in begun] == [-signal.SIGKILL] * 2, "two at a time"
 
 

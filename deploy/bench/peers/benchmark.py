@@ -74,7 +74,7 @@ def parts(size: str, _: int = 0) -> list[Part]:
 def peers(config: BenchConfig) -> list[Row]:
     """Success, labels, training, time per plan, memory and parameters of every method, on the same pairs.
 
-    Every method is measured in a process of its own, two at a time with a thread each (one at a time where there is a
+    Every method is measured in a process of its own, one per core with a thread each (one at a time where there is a
     GPU), with the packages of its own environment where it needs some; `size=full` downloads those from PyPI. What is
     measured is kept; the same command goes on with the rest and tries again what failed.
     """
