@@ -24,9 +24,9 @@ _PAIRS = {"quick": 20, "full": 100}
 def control(config: BenchConfig) -> list[Row]:
     """The table of success by body, task, labels, way to decide and condition, beside its references and targets.
 
-    Parts are measured one per core at a time, each in a process with one thread, and kept under `out` with their films and a
-    page that sorts failures by what caused them; what `minutes` end goes on with the same command. Every part uses
-    held-out pairs of its seed, but the study of sizes, which uses validation pairs, because defaults are chosen by it.
+    Parts are measured one per core at a time, each in a process with one thread, and kept under `out` with their films
+    and a page that sorts failures by what caused them; what `minutes` end goes on with the same command. Every part
+    uses held-out pairs of its seed, but the study of sizes, which uses validation pairs: defaults are chosen by it.
     """
     wanted = parts(config.size, config.seed)
     folder = in_parts.work_off(__name__, wanted, config)
