@@ -18,6 +18,7 @@ _BODIES = ("fetch", "so101", "panda")  # none of them in pretraining, which film
 _FEW, _ENOUGH, _MANY, _MOST = (50, 100, 200, 500), 500, 2000, 5000
 _SCRATCH = (50, 200, 500, _MANY, _MOST)
 _GOALS = 50
+_TELLING = 0.5  # success from which on numbers of labels are compared
 _QUICK = ("fit.steps=60", "head.steps=0", "reading.steps=0")  # shows that it works; too little to control well
 
 
@@ -172,11 +173,12 @@ def times_fewer(label: str, mine: dict[int, float], scratch: dict[int, float], t
     """How many times fewer labels the pretrained model needs: the best over its N, from success by number of labels.
 
     From scratch, what is missing is the smallest N with at least the same success. It is a lower bound, and the label
-    says so, where none has it (the largest N), and where a smaller one of those `tried` is not measured yet.
+    says so, where none has it (the largest N), and where a smaller one of those `tried` is not measured yet. A body of
+    which not even half of the goals are reached tells nothing: there both are at their floor.
     """
     ratios = []
     for count, success in mine.items():
-        if scratch and success:
+        if scratch and success >= _TELLING:
             same = [n for n, other in scratch.items() if other >= success]
             need = min(same, default=max(scratch))
             unknown = [n for n in tried if n < need and n not in scratch]

@@ -80,3 +80,9 @@ def test_every_part_has_a_file_of_its_own_and_a_body_is_done_before_the_next() -
     assert len({part.name for part in every}) == len(every)
     first = [part.body for part in every[:15]]
     assert first == sorted(first, key=("fetch", "so101", "panda").index)
+
+
+def test_success_at_the_floor_compares_nothing() -> None:
+    few = {Part("panda", 100): 0.1, Part("panda", 2000, pretrained=False): 0.08}
+    outcomes = {p: Outcome(p, (0.0, 0.0), (0.0, 0.0), s, s - 0.1, s + 0.02, 50, 1.0, None) for p, s in few.items()}
+    assert few_shots._times_fewer("panda", outcomes).value is None
