@@ -1,8 +1,9 @@
 """Fitting a body's response to its commands: ridge regression per entry of proprio, over the few numbers it follows.
 
 A log of some seconds moves many joints at once. An entry that may lean on all commands then explains its motion by
-those of its neighbours, and is wrong as soon as they part: so an entry that has a command of its own sees that alone,
-unless episodes kept out of the fit are told better by all there is, as where a body's joints carry a base that floats.
+those of its neighbours, and is wrong as soon as they part: so an entry that has a command of its own sees that alone.
+Episodes kept out cannot decide it: they part from the others no more than those do among themselves. One without a
+command, as of a base that floats, sees all commands, and all that is measured where episodes kept out are told better.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.models.response import Response
 
 _RIDGE = 1e-3  # share of the mean square of each number that the change is linear in
-_CLEARLY = 0.8  # of the error over an entry's own command, below which it leans on everything
+_CLEARLY = 0.8  # of the error over all commands, below which an entry without one of its own leans on everything
 
 
 def own_command(command: CommandSpace, proprio_names: Sequence[str]) -> list[int | None]:
@@ -96,17 +97,18 @@ def settle(
         body.standardize(fitted.proprio[now]),
         body.standardize(fitted.proprio[after]),
     )
-    response = body.response
+    response, own = body.response, own_command(body.command, names)
+    response.used_P.zero_()
     shown = _errors(calibrated, latents, unseen)
     response.used_P.fill_(1.0)
     fit_together(response, *told)
     together = _errors(calibrated, latents, unseen)
     weight, bias = response.linear.weight.clone(), response.linear.bias.clone()
-    fit_response(response, own_command(body.command, names), *told)
+    fit_response(response, own, *told)
     apart = _errors(calibrated, latents, unseen)
-    joined = together < _CLEARLY * apart
+    joined = (together < _CLEARLY * apart) & torch.tensor([command is None for command in own])
     response.linear.weight[joined], response.linear.bias[joined] = weight[joined], bias[joined]
-    response.used_P.copy_(torch.minimum(together, apart) < shown)
+    response.used_P.copy_(torch.where(joined, together, apart) < shown)
     return [name for name, used in zip(names, response.used_P, strict=True) if used]
 
 

@@ -72,6 +72,12 @@ def test_a_lean_without_a_command_of_its_own_is_told_by_all_there_is(settled: Ca
     assert (then.proprio_BP - came).abs().max() < 0.05 * came.abs().max()
 
 
+def test_a_joint_with_a_command_of_its_own_never_leans_on_others(settled: Calibrated) -> None:
+    others = settled.body.response.linear.weight[0, [1, 3, 5, 7]]
+    assert others.abs().max() == 0, "b's commands (two ticks, and that in force) and the lean"
+    assert settled.body.response.linear.weight[1].count_nonzero() > 4
+
+
 def test_linear_steps_are_the_steps_that_the_body_imagines(settled: Calibrated) -> None:
     body, (A, B, offset) = settled.body, linear_steps(settled.body.response, settled.body.command_map)
     proprio, reference, plan = 0.1 * torch.randn(5, 2), 0.1 * torch.randn(5, 2), torch.rand(5, 2) - 0.5
