@@ -34,6 +34,8 @@ class Draw:
 
     def part(self, number: int, of: int) -> "Draw":
         """One of so many equal parts, in order."""
+        if of == 1:
+            return self
         looks = tuple(each and each.part(number, of) for each in self.looks)
         return Draw(tuple(starts.chunk(of)[number] for starts in self.starts), looks)
 
@@ -82,7 +84,8 @@ class Draws:
             source = torch.multinomial(self.weights * (self.counts > 0), size, replacement=True, generator=generator)
             within = torch.rand(size, generator=generator, dtype=torch.float64) * self.counts[source]
             chosen = self._first_window[source] + within.long()
-        first = self.starts[chosen.sort().values]  # in the order of the files, which are then read forwards
+        # In the order of the files, which are then read forwards; by numpy, which takes a third as long for so few.
+        first = torch.from_numpy(self.starts.numpy()[np.sort(chosen.numpy())])
         starts: tuple[Tensor, ...] = (first,)
         if request.pair:
             starts += (self._elsewhere(first, torch.rand(size, generator=generator, dtype=torch.float64)),)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _UPLOAD_BYTES = 1 << 28
-_PIECE_BYTES = 1 << 21  # copying less than this at a time is not worth a thread
+_PIECE_BYTES = 1 << 20  # copying less than this at a time is not worth a thread
+_PIECES, _COPIES = 2, 8  # per core, at most; of mere copies: who comes late, or is disturbed, takes fewer of them
 _SMALL_BYTES = 1 << 17  # as little as this comes from a heap that keeps it
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _threads = ThreadPoolExecutor(max(1, _CORES - 1), thread_name_prefix="gather")
@@ -28,7 +29,7 @@ class Rows:
     """Arrays of equal rows, numbered through, left where they are: nothing is copied but what is asked for."""
 
     def __init__(self, arrays: Sequence[NDArray[Any]]):
-        self._arrays = arrays
+        self._arrays = [np.asarray(array) for array in arrays]  # a memmap says at every view what it is of
         self.offsets = np.cumsum([0] + [len(array) for array in arrays])
         self.shape, self.dtype = tuple(arrays[0].shape[1:]), np.dtype(arrays[0].dtype)
         self.row_bytes = math.prod(self.shape) * self.dtype.itemsize
@@ -37,30 +38,39 @@ class Rows:
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
-    def take(self, places: "Places", length: int, pinned: bool = False) -> Tensor:
-        """Windows of so many rows, (B, length, ...), in memory that no living tensor shares.
+    def taking(self, places: "Places", length: int, pinned: bool = False) -> Callable[[], Tensor]:
+        """Begin to gather windows of so many rows, (B, length, ...), in memory that no living tensor shares.
 
+        Other threads work on it from now on; what is returned is to be called, takes its own share, and gives them.
         `pinned`: memory that can be sent to a GPU in passing.
         """
-        shape = (len(places.first_B), length, *self.shape)
+        shape = (len(places.rows_BT), length, *self.shape)
         if pinned:
             tensor = torch.empty(shape, dtype=_torch_dtype(self.dtype), pin_memory=True)
             out_BT = tensor.numpy()
         else:
             out_BT = self._buffers.lend(shape, self.dtype)
             tensor = torch.from_numpy(out_BT)
-        if out_BT.nbytes:
-            in_pieces(lambda span: self._copy(places, span, out_BT), len(out_BT), out_BT.nbytes)
-        return tensor
+        rows_BT = places.rows_BT[:, :length]
+        finish = _begin(
+            lambda span: self._copy(places.runs, rows_BT, span, out_BT), len(out_BT), out_BT.nbytes, _COPIES
+        )
 
-    def _copy(self, places: "Places", span: slice, out_BT: NDArray[Any]) -> None:
+        def taken() -> Tensor:
+            finish()
+            return tensor
+
+        return taken
+
+    def _copy(
+        self, runs: list[tuple[int, slice]], rows_BT: NDArray[np.int64], span: slice, out_BT: NDArray[Any]
+    ) -> None:
         """Some of the windows; `clip` spares numpy a buffer, all rows being in range."""
-        for array, run in places.runs:
+        for array, run in runs:
             first, end = max(run.start, span.start), min(run.stop, span.stop)
             if first < end:
-                rows = (places.first_B[first:end, None] + np.arange(out_BT.shape[1])).ravel()
                 out = out_BT[first:end].reshape(-1, *self.shape)
-                np.take(self._arrays[array], rows, axis=0, out=out, mode="clip")
+                self._arrays[array].take(rows_BT[first:end].ravel(), axis=0, out=out, mode="clip")
 
     def upload(self, device: torch.device) -> "DeviceRows":
         """All rows on the device, copied piece by piece."""
@@ -81,25 +91,29 @@ class Rows:
 
 @dataclass(frozen=True)
 class Places:
-    """Where B windows lie that are numbered through many arrays.
+    """Where B windows of T rows lie that are numbered through many arrays.
 
     Attributes:
-        first_B: first row of each, within its array.
+        rows_BT: their rows, within their array.
         runs: consecutive windows of one array: its number, and which windows.
     """
 
-    first_B: NDArray[np.int64]
+    rows_BT: NDArray[np.int64]
     runs: list[tuple[int, slice]]
 
     @classmethod
-    def find(cls, offsets: NDArray[np.int64], starts_B: NDArray[np.int64]) -> "Places":
-        """Of windows that start on the given rows; `offsets` are the first rows of the arrays, and their end."""
-        if len(offsets) == 2:
-            return cls(starts_B, [(0, slice(0, len(starts_B)))])
-        owner_B = np.searchsorted(offsets, starts_B, side="right") - 1
-        cuts = [0, *(np.flatnonzero(np.diff(owner_B)) + 1).tolist(), len(starts_B)]
-        runs = [(int(owner_B[a]), slice(a, b)) for a, b in pairwise(cuts) if a < b]
-        return cls(starts_B - offsets[owner_B], runs)
+    def find(cls, offsets: NDArray[np.int64], starts_B: NDArray[np.int64], length: int) -> "Places":
+        """Of windows that start on the given rows; `offsets` are the first rows of the arrays, and their end.
+
+        Numbered here, once: `arange` lets other threads have the interpreter, and waits until it gets it back.
+        """
+        first_B, runs = starts_B, [(0, slice(0, len(starts_B)))]
+        if len(offsets) > 2:
+            owner_B = np.searchsorted(offsets, starts_B, side="right") - 1
+            cuts = [0, *(np.flatnonzero(np.diff(owner_B)) + 1).tolist(), len(starts_B)]
+            runs = [(int(owner_B[a]), slice(a, b)) for a, b in pairwise(cuts) if a < b]
+            first_B = starts_B - offsets[owner_B]
+        return cls(first_B[:, None] + np.arange(length), runs)
 
 
 class DeviceRows:
@@ -141,10 +155,17 @@ class Buffers:
 
 def in_pieces(work: Callable[[slice], None], num: int, num_bytes: int) -> None:
     """Do the work on all of `num` items; if it is much, other threads take their share, piece by piece."""
-    pieces = min(2 * _CORES, num_bytes // _PIECE_BYTES) if _CORES > 1 else 0
+    _begin(work, num, num_bytes)()
+
+
+def _begin(work: Callable[[slice], None], num: int, num_bytes: int, per_core: int = _PIECES) -> Callable[[], None]:
+    """Begin the work on all of `num` items; if it is much, in other threads, which take it piece by piece.
+
+    What is returned does what is left, and comes back when all is done; little work is done by it alone.
+    """
+    pieces = min(per_core * _CORES, num_bytes // _PIECE_BYTES, num) if _CORES > 1 else 0
     if pieces < 2:
-        work(slice(0, num))
-        return
+        return lambda: work(slice(0, num)) if num_bytes else None
     bounds = [round(num * piece / pieces) for piece in range(pieces + 1)]
     left = deque(slice(a, b) for a, b in pairwise(bounds))
 
@@ -157,10 +178,14 @@ def in_pieces(work: Callable[[slice], None], num: int, num_bytes: int) -> None:
             work(piece)
 
     others = [_threads.submit(share) for _ in range(min(pieces, _CORES) - 1)]
-    share()
-    for other in others:
-        if not other.cancel():  # it has begun
-            other.result()
+
+    def finish() -> None:
+        share()
+        for other in others:
+            if not other.cancel():  # it has begun
+                other.result()
+
+    return finish
 
 
 def made_of(make: Callable[[slice], Tensor], values_B: Tensor, buffers: Buffers) -> Tensor:

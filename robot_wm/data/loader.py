@@ -208,12 +208,11 @@ class ClipSet:
         """Frames (B, T, Y, X, C), flow (B, T - 1, cells, cells, 2) and the rest (B, T, ...) as they are stored."""
         if self._on_device is not None:
             index_BT = (starts_B[:, None] + torch.arange(self.length)).to(self.device)
-            return [
-                rows.take(index_BT[:, : self.length - short])
-                for rows, short in zip(self._on_device, _SHORT, strict=True)
-            ]
-        places, pinned = Places.find(self._rows[0].offsets, starts_B.numpy()), self.device.type == "cuda"
-        found = [rows.take(places, self.length - short, pinned) for rows, short in zip(self._rows, _SHORT, strict=True)]
+            return [r.take(index_BT[:, : self.length - s]) for r, s in zip(self._on_device, _SHORT, strict=True)]
+        places = Places.find(self._rows[0].offsets, starts_B.numpy(), self.length)
+        pinned = self.device.type == "cuda"
+        begun = [r.taking(places, self.length - s, pinned) for r, s in zip(self._rows, _SHORT, strict=True)]
+        found = [finish() for finish in reversed(begun)][::-1]  # frames last: other threads are at them meanwhile
         return [tensor.to(self.device, non_blocking=True) for tensor in found] if pinned else found
 
 

@@ -106,18 +106,18 @@ def test_the_set_is_not_copied() -> None:
 def test_a_batch_in_use_is_never_overwritten_and_its_memory_comes_back() -> None:
     array = np.random.default_rng(0).integers(0, 256, (50, 30_000), dtype=np.uint8)
     rows = Rows([array[:20], array[20:]])
-    places = Places.find(rows.offsets, np.array([3, 3, 18, 20, 48, 0]))
-    held = [rows.take(places, 2) for _ in range(6)]
+    places = Places.find(rows.offsets, np.array([3, 3, 18, 20, 48, 0]), 2)
+    held = [rows.taking(places, 2)() for _ in range(6)]
     views = [t[1:3] for t in held]
     memory = {t.data_ptr() for t in held}
     assert len(memory) == 6
     del held
-    later = rows.take(Places.find(rows.offsets, np.zeros(6, np.int64)), 2)
+    later = rows.taking(Places.find(rows.offsets, np.zeros(6, np.int64), 2), 2)()
     assert later.data_ptr() not in memory
     assert all(np.array_equal(v.numpy(), array[[[3, 4], [18, 19]]]) for v in views)
     place = later.data_ptr()
     del later
-    assert rows.take(places, 2).data_ptr() == place
+    assert rows.taking(places, 2)().data_ptr() == place
 
 
 def test_large_batches_are_gathered_in_several_threads_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_large_batches_are_gathered_in_several_threads_all_the_same(monkeypatch:
     array = np.arange(300, dtype=np.int64).reshape(100, 3)
     rows, starts = Rows([array[:31], array[31:33], array[33:]]), np.array([0, 29, 31, *range(33, 99, 3)])
     expected = array[starts[:, None] + np.arange(2)]
-    assert np.array_equal(rows.take(Places.find(rows.offsets, starts), 2).numpy(), expected)
+    assert np.array_equal(rows.taking(Places.find(rows.offsets, starts, 2), 2)().numpy(), expected)
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(1, 3), st.integers(0, 2**31))
@@ -137,7 +137,7 @@ def test_windows_are_rows_in_a_row_of_one_array(lengths: list[int], length: int,
     rows = Rows(np.split(array, offsets[1:-1]))
     inside = [first for a, b in pairwise(offsets) for first in range(a, b - length + 1)]
     starts = np.random.default_rng(seed).choice(inside or [0], 9 if inside else 0)
-    found = rows.take(Places.find(rows.offsets, starts), length).numpy()
+    found = rows.taking(Places.find(rows.offsets, starts, length), length)().numpy()
     assert np.array_equal(found, array[starts[:, None] + np.arange(length)])
 
 
