@@ -40,8 +40,8 @@ STAGES: dict[str, Stage] = {
         "robot-wm label data=runs/ingest/RUN model=runs/pretrain/RUN",
     ),
     "calibrate": Stage(
-        "calibration.stages.calibrate", "calibrate", "CalibrateConfig",
-        "The world model fitted to one body from a few minutes of its own log",
+        "deploy.stages.calibrate", "calibrate", "LiveCalibrateConfig",
+        "The world model fitted to one body from a few minutes of its own log, or live on the robot",
         "robot-wm calibrate embodiment=fetch model=runs/pretrain/RUN data=runs/record/RUN",
     ),
     "plan": Stage(

@@ -1,10 +1,10 @@
 """Which robot a run flies, and from where to which goal: one generator of flights per robot."""
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from robot_wm.contracts.run import dataset_folder
 from robot_wm.data.lerobot import LeRobotDataset
 from sims import tasks
 from sims.fetch import MAX_EPISODE_STEPS
+
+if TYPE_CHECKING:
+    from deploy.drivers.feetech import Feetech
 
 RobotName = Literal["twin", "twin_process", "remote", "replay", "feetech"]
 AtEnd = Literal["slow_stop", "park"]
@@ -159,22 +162,29 @@ def replay(choice: Choice) -> Generator[Flight, None, None]:
 
 def feetech(choice: Choice) -> Generator[Flight, None, None]:
     """A real arm, from where it stands; in a dry run it is read and not moved."""
+    arm, spec = choice.arm, choice.spec
+    goal = picture(Path(arm.goal or ""), spec)
+    num_ticks = round(arm.seconds * spec.command.control_rate_hz)
+    with on_bus(arm, spec, choice.execute) as robot:
+        for number in choice.todo:
+            yield Flight(number, choice.first_seed + number, robot, goal, num_ticks, robot.in_force(), lambda _: {})
+
+
+@contextlib.contextmanager
+def on_bus(arm: Arm, spec: ControllerSpec, execute: bool) -> Iterator["Feetech"]:
+    """The arm with its camera, both closed at the end."""
     from deploy.drivers.camera import Camera
     from deploy.drivers.feetech import Feetech, read_calibration
 
-    arm, spec = choice.arm, choice.spec
-    goal = picture(Path(arm.goal or ""), spec)
     motors = read_calibration(Path(arm.calibration or ""), spec.command.names)
     camera = Camera(arm.camera, spec.height, spec.width)
     try:
-        robot = Feetech(arm.port, motors, camera, spec, choice.execute)
+        robot = Feetech(arm.port, motors, camera, spec, execute)
     except BaseException:
         camera.close()
         raise
-    num_ticks = round(arm.seconds * spec.command.control_rate_hz)
     with contextlib.closing(robot):
-        for number in choice.todo:
-            yield Flight(number, choice.first_seed + number, robot, goal, num_ticks, robot.in_force(), lambda _: {})
+        yield robot
 
 
 def _served(address: str, choice: Choice) -> Generator[Flight, None, None]:

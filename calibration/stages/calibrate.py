@@ -55,7 +55,8 @@ class CalibrateConfig:
         embodiment: the body.
         model: pretrain run, or `shipped`: the world model that comes with the package.
         data: a log of the body at its control rate: a LeRobot dataset, or the run that recorded it.
-        source: `data`: that log; `twin`: one recorded live from the twin, a run of its own.
+        source: `data`: that log; `twin`: one recorded live from the twin, a run of its own; `robot`: one of a real
+            robot, which the command line records before it calls this.
         twin: which twin that is.
         transitions: labelled transitions (model steps) used, from the beginning of the log.
         pretrained: false starts from random weights instead: the reference that shows what pretraining is worth.
@@ -71,7 +72,7 @@ class CalibrateConfig:
     embodiment: Embodiment
     model: str
     data: str | None = None
-    source: Literal["data", "twin"] = "data"
+    source: Literal["data", "twin", "robot"] = "data"
     twin: TwinConfig = field(default_factory=TwinConfig)
     transitions: int = 500
     pretrained: bool = True
@@ -104,7 +105,10 @@ def calibrate(config: CalibrateConfig) -> Path:
     if config.source == "twin":
         data = record_twin(Path(config.out), config.embodiment, config.twin, config.transitions, config.seed)
     elif config.data is None:
-        raise UserError("calibrate: 'data' is missing", "Give data=LOG of the robot, or source=twin to record the twin")
+        raise UserError(
+            "calibrate: 'data' is missing",
+            "Give data=LOG of the robot, source=robot to record it (robot-wm calibrate), or source=twin",
+        )
     else:
         data = Path(config.data)
     pretrained, board = model_run(config.model), config.body.board_data

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,24 @@ class Plan:
     def is_finite(self) -> bool:
         """Whether every command and the cost are numbers."""
         return bool(np.isfinite(self.command_KU).all() and np.isfinite(self.cost))
+
+
+class Planner(Protocol):
+    """Who decides what the robot does: a controller, or what stands in its place; see Controller."""
+
+    spec: ControllerSpec
+    reference_U: NDArray[np.float64]
+
+    def reset(self, reference_U: NDArray[np.float64] | None = None, seed: int | None = None) -> None: ...
+
+    def sent(self, command_U: NDArray[np.float64]) -> None: ...
+
+    def step(
+        self,
+        frame_YXC: NDArray[np.uint8],
+        proprio_P: NDArray[np.float32],
+        pending_SKU: NDArray[np.float64] | None = None,
+    ) -> Plan: ...
 
 
 class Controller:

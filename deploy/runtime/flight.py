@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.runtime.controller import Controller, Plan
+from deploy.runtime.controller import Plan, Planner
 from deploy.runtime.safety import OVERRUN, PLANNER_ERROR, Safety
 from deploy.runtime.timeline import Timeline
 from deploy.runtime.worker import Inline, PlannerError, Question, Reply, Worker
@@ -56,7 +56,7 @@ class Flight:
 
     def __init__(
         self,
-        controller: Controller,
+        controller: Planner,
         robot: Robot,
         safety: Safety,
         reference_U: NDArray[np.float64] | None,
@@ -183,7 +183,7 @@ class Flight:
         return sent_U
 
 
-def _check_start(controller: Controller, safety: Safety) -> None:
+def _check_start(controller: Planner, safety: Safety) -> None:
     """A first command may not be a jump: raise UserError where the robot stands outside its limits."""
     space, start_U = controller.spec.command, controller.reference_U
     away_U = np.abs(start_U - np.clip(start_U, space.low, space.high))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.runtime.clock import TickClock
-from deploy.runtime.controller import Controller
+from deploy.runtime.controller import Planner
 from deploy.runtime.flight import End, Flight, Tick
 from deploy.runtime.interrupt import Interrupt
 from deploy.runtime.recorder import FlightLog
@@ -54,7 +54,7 @@ def latency_percentiles_ms(latencies_s: NDArray[np.float64]) -> dict[str, float]
 
 
 def run_loop(
-    controller: Controller,
+    controller: Planner,
     robot: Robot,
     num_ticks: int,
     safety: Safety,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.runtime.controller import Controller, Plan
+from deploy.runtime.controller import Plan, Planner
 from robot_wm.contracts.errors import UserError
 from robot_wm.contracts.robot import Observation
 
@@ -54,7 +54,7 @@ class PlannerError(Exception):
 class Inline:
     """Plans when it is asked, while the loop waits: for simulated time, where every run must come out the same."""
 
-    def __init__(self, controller: Controller):
+    def __init__(self, controller: Planner):
         self._controller = controller
         self._question: Question | None = None
 
@@ -86,7 +86,7 @@ class Worker(Inline):
     What the controller raises comes back as PlannerError, but for what the user can mend.
     """
 
-    def __init__(self, controller: Controller):
+    def __init__(self, controller: Planner):
         super().__init__(controller)
         self._questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Reply | Exception] = queue.SimpleQueue()
@@ -131,7 +131,7 @@ class Worker(Inline):
                 self._replies.put(error)
 
 
-def _plan(controller: Controller, question: Question) -> Reply:
+def _plan(controller: Planner, question: Question) -> Reply:
     if question.fresh:
         controller.reset()
     controller.sent(question.reference_U)
