@@ -62,7 +62,7 @@ class LiveConfig:
     address: str | None = None
     port: str = "/dev/ttyACM0"
     calibration: str | None = None
-    camera: str = "0"
+    camera: int | str = "0"
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Arm:
 
     port: str = "/dev/ttyACM0"
     calibration: str | None = None
-    camera: str = "0"
+    camera: int | str = "0"
     goal: str | None = None
     seconds: float = 10.0
 
@@ -177,7 +177,7 @@ def on_bus(arm: Arm, spec: ControllerSpec, execute: bool) -> Iterator["Feetech"]
     from deploy.drivers.feetech import Feetech, read_calibration
 
     motors = read_calibration(Path(arm.calibration or ""), spec.command.names)
-    camera = Camera(arm.camera, spec.height, spec.width)
+    camera = Camera(str(arm.camera), spec.height, spec.width)
     try:
         robot = Feetech(arm.port, motors, camera, spec, execute)
     except BaseException:
