@@ -67,7 +67,7 @@ def progress(description: str, total: int | None, done: int = 0) -> Iterator[Bar
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=_console) as bar:
+    with Progress(*columns, console=_console, refresh_per_second=4) as bar:  # drawn by the cores that work
         yield Bar(bar, bar.add_task(description, total=total, completed=done, note=""))
 
 

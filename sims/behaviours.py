@@ -105,7 +105,7 @@ def babble(simulation: Simulation, num_steps: int, rng: np.random.Generator) -> 
         reference_U = simulation.reference()
         sway = waypoint.sway * noise
         wanted_U = command.hold(reference_U) if holding else _towards(simulation, space, waypoint, speed, sway)
-        yield np.clip(reference_U + np.clip(wanted_U - reference_U, -max_step, max_step), low, high)
+        yield _clip(reference_U + _clip(wanted_U - reference_U, -max_step, max_step), low, high)
 
 
 def _plan(simulation: Simulation, space: Space, rng: np.random.Generator) -> list[_Waypoint]:
@@ -182,8 +182,13 @@ def _towards(
         damping = simulation.proprio()[joints].astype(np.float64)
         return simulation.bias() + most_U * (speed * np.clip(error / space.half - damping, -1, 1) + _SWAY * noise)
     slow_down_s = 0.1  # arrive in about this time, so that the body brakes before a waypoint
-    velocity = np.clip(error / slow_down_s, -speed * most_U, speed * most_U) + _SWAY * most_U * noise
+    velocity = _clip(error / slow_down_s, -speed * most_U, speed * most_U) + _SWAY * most_U * noise
     return np.append(velocity, [waypoint.gripper] * (command.dim - space.dim))
+
+
+def _clip(values: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As numpy's, in a fifth of the time: of a few numbers, at every step."""
+    return np.minimum(np.maximum(values, low), high)
 
 
 def babble_space(simulation: Simulation) -> Space:

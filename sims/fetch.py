@@ -60,6 +60,7 @@ class FetchSimulation(Simulation):
             self._object_body = self.model.body(_OBJECT_BODY).id
         self.model.site(_TARGET_SITE).rgba[3] = 0.0
         self.model.geom_rgba[self.model.geom_bodyid == self.model.body(_MOCAP_BODY).id, 3] = 0.0
+        self._welded_body = self.model.body(_WELDED_BODY).id
         self._finger_qpos = [int(self.model.joint(name).qposadr[0]) for name in _FINGERS]
         self._finger_bodies = [int(self.model.joint(name).bodyid[0]) for name in _FINGERS]
         self._driven_qpos = self.model.jnt_qposadr[self.model.actuator_trnid[:, 0]]
@@ -92,16 +93,19 @@ class FetchSimulation(Simulation):
     def step(self, command_U: NDArray[np.float64], late: int = 0) -> NDArray[np.float64]:
         """One environment step; returns the applied command, (U,)."""
         applied_U = self._clip(command_U)
-        action = np.zeros(4)
-        action[: applied_U.size] = applied_U
-        action[:3] /= self._top_speed_m_s
-        self._env._set_action(np.clip(action, -1.0, 1.0))
-        self._env._mujoco_step(action)
-        self._env._step_callback()
-        if self.gripper is not None:  # as the environment does itself where it keeps the gripper shut
-            mujoco.mj_forward(self.model, self.data)
+        self._advance(self.data, applied_U)
         self._reference_U = applied_U
         return applied_U.copy()
+
+    def _advance(self, data: mujoco.MjData, command_U: NDArray[np.float64]) -> None:
+        """What the environment's step does, with the same numbers: no observations, rewards or look-ups by name."""
+        data.mocap_pos[0] = data.xpos[self._welded_body] + command_U[:3] / self._top_speed_m_s * _METRES_PER_ACTION
+        data.mocap_quat[0] = data.xquat[self._welded_body] + _GRIPPER_ROTATION
+        data.ctrl[:] = data.qpos[self._driven_qpos] + (0.0 if self.gripper is None else command_U[3])
+        mujoco.mj_step(self.model, data, nstep=self._env.n_substeps)
+        if self.gripper is None:
+            data.qpos[self._finger_qpos] = 0.0
+        mujoco.mj_forward(self.model, data)
 
     def proprio(self) -> NDArray[np.float32]:
         """Gripper position [m] and velocity [m/s] as the environment observes them, (6,), or (8,) with its opening."""
@@ -128,21 +132,13 @@ class FetchSimulation(Simulation):
         return np.concatenate(found)
 
     def _follow(self, data: mujoco.MjData, commands_NKU: NDArray[np.float64], state: NDArray[np.float64]) -> Any:
-        """What the environment's step does, on a copy of its state: no observations, rewards or bookkeeping."""
+        """Where the steps of each sequence lead, on a copy of the state."""
         positions = np.empty((*commands_NKU.shape[:2], 1 + self.has_object + 2 * (self.gripper is not None), 3))
-        body = self.model.body(_WELDED_BODY).id
         for n, k in np.ndindex(*positions.shape[:2]):
             if k == 0:
                 mujoco.mj_setState(self.model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
                 mujoco.mj_kinematics(self.model, data)
-            data.mocap_pos[0] = data.xpos[body] + commands_NKU[n, k, :3] / self._rate_hz
-            data.mocap_quat[0] = data.xquat[body] + _GRIPPER_ROTATION
-            if self.gripper is not None:
-                data.ctrl[:] = data.qpos[self._driven_qpos] + commands_NKU[n, k, 3]
-            mujoco.mj_step(self.model, data, nstep=self._env.n_substeps)
-            if self.gripper is None:
-                data.qpos[self._finger_qpos] = 0.0
-            mujoco.mj_forward(self.model, data)
+            self._advance(data, commands_NKU[n, k])
             positions[n, k] = self._points(data)
         return positions
 

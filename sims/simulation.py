@@ -71,6 +71,7 @@ class Simulation:
         self._end_effector = points.find(self.model, self.embodiment.end_effector)
         self.camera = self.embodiment.camera
         self._renderer = Renderer(self.model, self.camera)
+        self._low_U, self._high_U = np.array(self.command.low), np.array(self.command.high)
         self._reference_U = np.zeros(self.command.dim)
         self._rollouts = Rollouts(self.model)
 
@@ -133,7 +134,9 @@ class Simulation:
         command_U = np.asarray(command_U, dtype=np.float64)
         if command_U.shape != (self.command.dim,) or not np.isfinite(command_U).all():
             raise ValueError(f"command {command_U} is not {self.command.dim} finite numbers")
-        return np.clip(command_U, self.command.low, self.command.high)
+        return np.minimum(
+            np.maximum(command_U, self._low_U), self._high_U
+        )  # np.clip: a few numbers take five times as long
 
     def frame(self, height: int | None = None, width: int | None = None) -> NDArray[np.uint8]:
         """What the embodiment's camera sees now, RGB (height, width, 3); the camera's own size by default."""
