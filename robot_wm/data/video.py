@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_wm.contracts import limits
 from robot_wm.contracts.errors import UserError
-from robot_wm.data.encoder import SMALL_PX, memory_named
+from robot_wm.data.encoder import SMALL_PX, MemoryNamed
 from robot_wm.data.encoder import Codec as Codec
 from robot_wm.data.encoder import Encoder as Encoder
 from robot_wm.data.encoder import encode as encode
@@ -113,7 +113,7 @@ class Frame:
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """The image (Y, X, 3), turned as the recording device meant it, scaled to (height, width)."""
         threads = 1 if self._decoded.height * self._decoded.width < SMALL_PX else 0
-        with memory_named():
+        with MemoryNamed():
             converted = self._converter.reformat(self._decoded, format="rgb24", threads=threads)
         image_YXC = np.rot90(np.asarray(converted.to_ndarray(), dtype=np.uint8), round(self._decoded.rotation / 90))
         return np.ascontiguousarray(image_YXC) if size is None else resize(image_YXC, size)
@@ -125,7 +125,7 @@ class Frame:
         if not small or (decoded.height, decoded.width) != size or decoded.rotation:
             out_YXC[:] = self.rgb((size[0], size[1]))
             return
-        with memory_named():
+        with MemoryNamed():
             plane: Any = self._converter.reformat(decoded, format="rgb24", threads=1).planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(size[0], plane.line_size)
         out_YXC[:] = rows[:, : 3 * size[1]].reshape(out_YXC.shape)
@@ -245,7 +245,7 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     if not path.is_file():
         raise UserError(f"{path} does not exist", "Check the path")
     try:
-        with memory_named(), av.open(str(path), options=_CONTAINERS) as container:
+        with MemoryNamed(), av.open(str(path), options=_CONTAINERS) as container:
             if not container.streams.video:
                 raise UserError(f"{path} has no video stream", "Give a video file")
             source = container.streams.video[0]

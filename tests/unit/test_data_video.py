@@ -1,5 +1,6 @@
 """Video: the frame that belongs to a time, whatever the codec, size or rate."""
 
+import errno
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import pytest
 
 from robot_wm.contracts.errors import UserError
 from robot_wm.data import video
+from robot_wm.data.encoder import MemoryNamed
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 86), (33, 47)])
@@ -101,3 +103,11 @@ def test_av1_of_odd_size_is_refused(tmp_path: Path, film) -> None:
     with pytest.raises(UserError, match="odd size 65 x 64"):
         video.encode(tmp_path / "b.mp4", film(3, 64, 65), 5.0, "libsvtav1")
     assert not (tmp_path / "b.mp4").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EAGAIN])
+def test_memory_that_ran_out_is_called_so(code: int) -> None:
+    with pytest.raises(MemoryError), MemoryNamed():
+        raise av.error.FFmpegError(code, "Try again")
+    with pytest.raises(av.error.FFmpegError), MemoryNamed():
+        raise av.error.FFmpegError(errno.EIO, "Input/output error")
