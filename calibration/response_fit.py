@@ -1,9 +1,10 @@
 """Fitting a body's response to its commands: ridge regression per entry of proprio, over the few numbers it follows.
 
 A log of some seconds moves many joints at once. An entry that may lean on all commands then explains its motion by
-those of its neighbours, and is wrong as soon as they part: so an entry that has a command of its own sees that alone.
-Episodes kept out cannot decide it: they part from the others no more than those do among themselves. One without a
-command, as of a base that floats, sees all commands, and all that is measured where episodes kept out are told better.
+those of its neighbours, and is wrong as soon as they part: so an entry that has a command of its own sees that alone,
+and is told by it, whatever the pictures say. Episodes kept out cannot decide either: they part from the others no more
+than those do among themselves. They do decide for an entry without a command, as of a base that floats: whether the
+response or the pictures tell it, and whether it sees all commands or all that is measured besides.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def _inputs(chunk_NKU: Tensor, reference_NU: Tensor, proprio_NP: Tensor) -> Tens
 def settle(
     calibrated: Calibrated, names: Sequence[str], latents: Tensor, fitted: Windows, unseen: Windows
 ) -> list[str]:
-    """Fit the response, and use it for the entries of proprio that it tells better on windows not fitted to.
+    """Fit the response; use it for entries with a command of their own, and for what it tells better when not fitted to.
 
     Args:
         calibrated: fitted otherwise; its response is changed in place.
@@ -106,9 +107,10 @@ def settle(
     weight, bias = response.linear.weight.clone(), response.linear.bias.clone()
     fit_response(response, own, *told)
     apart = _errors(calibrated, latents, unseen)
-    joined = (together < _CLEARLY * apart) & torch.tensor([command is None for command in own])
+    commanded = torch.tensor([command is not None for command in own])
+    joined = (together < _CLEARLY * apart) & ~commanded
     response.linear.weight[joined], response.linear.bias[joined] = weight[joined], bias[joined]
-    response.used_P.copy_(torch.where(joined, together, apart) < shown)
+    response.used_P.copy_(commanded | (torch.where(joined, together, apart) < shown))
     return [name for name, used in zip(names, response.used_P, strict=True) if used]
 
 
