@@ -79,7 +79,7 @@ def _inputs(chunk_NKU: Tensor, reference_NU: Tensor, proprio_NP: Tensor) -> Tens
 def settle(
     calibrated: Calibrated, names: Sequence[str], latents: Tensor, fitted: Windows, unseen: Windows
 ) -> list[str]:
-    """Fit the response; use it for entries with a command of their own, and for what it tells better when not fitted to.
+    """Fit the response; use it for entries with a command of their own, and for what it tells better on other windows.
 
     Args:
         calibrated: fitted otherwise; its response is changed in place.
