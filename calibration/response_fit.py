@@ -22,8 +22,8 @@ _CLEARLY = 0.8  # of the error over all commands, below which an entry without o
 
 
 def own_command(command: CommandSpace, proprio_names: Sequence[str]) -> list[int | None]:
-    """Which command each entry of proprio follows by its name: `elbow_position` and `elbow_velocity` follow `elbow`."""
-    index = {name: u for u, name in enumerate(command.names)}
+    """Which command each entry of proprio follows: `elbow_position` and `elbow_velocity` that which moves `elbow`."""
+    index = {name: u for u, name in enumerate(command.moved)}
     bare = [name.removesuffix("_position").removesuffix("_velocity") for name in proprio_names]
     return [index.get(name, index.get(short)) for name, short in zip(proprio_names, bare, strict=True)]
 

@@ -65,17 +65,19 @@ def command_space(embodiment: Embodiment, model: mujoco.MjModel, actuators: Sequ
         _check(embodiment, model, i)
     low, high = model.actuator_ctrlrange[actuators].T
     spare = embodiment.safety.margin * (high - low)
-    kinds = [mujoco.mjtJoint(model.jnt_type[model.actuator_trnid[i, 0]]) for i in actuators]
+    driven = [model.joint(model.actuator_trnid[i, 0]) for i in actuators]
+    kinds = [mujoco.mjtJoint(joint.type[0]) for joint in driven]
     units = {_UNITS[embodiment.interface][kind]: None for kind in kinds}
     return CommandSpace(
         interface=embodiment.interface,
-        names=tuple(model.actuator(i).name or model.joint(model.actuator_trnid[i, 0]).name for i in actuators),
+        names=tuple(model.actuator(i).name or joint.name for i, joint in zip(actuators, driven, strict=True)),
         unit=", ".join(units),
         low=tuple((low + spare).tolist()),
         high=tuple((high - spare).tolist()),
-        max_step=(embodiment.safety.max_step,) * len(actuators),
+        max_step=tuple(np.minimum(embodiment.safety.max_step, high - low - 2 * spare).tolist()),
         frame_skip=embodiment.frame_skip,
         control_rate_hz=embodiment.control_rate_hz,
+        joints=tuple(joint.name for joint in driven),
     )
 
 

@@ -60,8 +60,9 @@ class Strain:
             UserError: commands are no positions, or none of the joints is measured.
         """
         named = {name.removesuffix(_POSITION): row for row, name in enumerate(spec.proprio)}
-        self._columns = [column for column, name in enumerate(spec.command.names) if name in named]
-        self._rows = [named[spec.command.names[column]] for column in self._columns]
+        moved = spec.command.moved
+        self._columns = [column for column, name in enumerate(moved) if name in named]
+        self._rows = [named[moved[column]] for column in self._columns]
         if not spec.command.is_position or not self._rows:
             raise UserError(
                 "safety has max_strain, but no joint that is measured is commanded by its position",

@@ -198,6 +198,7 @@ class CommandSpace:
         max_step: largest change between two control ticks, per dimension.
         frame_skip: commands per chunk.
         control_rate_hz: commands per second.
+        joints: which joint each of them moves, where actuators have names of their own; empty: that of the same name.
     """
 
     interface: Interface
@@ -208,9 +209,10 @@ class CommandSpace:
     max_step: tuple[float, ...]
     frame_skip: int
     control_rate_hz: float
+    joints: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        sizes = {len(self.names), len(self.low), len(self.high), len(self.max_step)}
+        sizes = {len(self.names), len(self.low), len(self.high), len(self.max_step), len(self.joints or self.names)}
         if len(sizes) != 1 or not self.names:
             raise UserError(f"command space has lists of {sorted(sizes)} entries", "Give one entry per command")
         if not all(lo < hi for lo, hi in zip(self.low, self.high, strict=True)):
@@ -226,6 +228,11 @@ class CommandSpace:
     @property
     def dim(self) -> int:
         return len(self.names)
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The joint that each command moves, by the name that proprio has for it."""
+        return self.joints or self.names
 
     @property
     def is_position(self) -> bool:

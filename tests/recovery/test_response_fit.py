@@ -7,6 +7,7 @@ from torch import Tensor
 from calibration.response_fit import fit_response, own_command
 from robot_wm.contracts.embodiment import CommandSpace
 from robot_wm.models.response import Response
+from sims import robots
 
 K, U, RATE = 5, 6, 0.3
 
@@ -77,3 +78,9 @@ def test_an_unfitted_response_stays_where_it_is_and_is_not_used() -> None:
 def test_an_entry_follows_the_command_of_its_name() -> None:
     names = ("joint0_position", "joint3_velocity", "joint5", "gripper_x_position")
     assert own_command(space("joint_position"), names) == [0, 3, 5, None]
+
+
+def test_an_entry_follows_the_actuator_that_moves_its_joint_whatever_either_is_called() -> None:
+    with robots.load("panda") as panda:
+        own = own_command(panda.command, panda.proprio_names)
+    assert own == [*range(9), *range(9)], "seven joints and two fingers, positions and velocities"
