@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from calibration.stages.calibrate import CalibrateConfig, calibrate
 from deploy.report import ReportInputs, write_report
+from deploy.stages.calibrate import LiveCalibrateConfig, calibrate
 from deploy.stages.evaluate import EvaluateConfig, evaluate
 from deploy.stages.export import ExportConfig, export
 from robot_wm import console
@@ -29,7 +29,7 @@ class Stage(NamedTuple):
     """A stage's config dataclass and function."""
 
     config: type[Any]
-    run: Callable[[Any], Path]
+    run: Callable[[Any], Path | None]
 
 
 class Step(NamedTuple):
@@ -55,10 +55,10 @@ STEPS: dict[str, Step] = {
     ),
     "log": Step(Stage(RecordConfig, record), "a short log of a robot never seen before", {}),
     "calibrate": Step(
-        Stage(CalibrateConfig, calibrate), "fit the world model to this robot", {"model": "pretrain", "data": "log"}
+        Stage(LiveCalibrateConfig, calibrate), "fit the world model to this robot", {"model": "pretrain", "data": "log"}
     ),
     "scratch": Step(
-        Stage(CalibrateConfig, calibrate), "the same without pretraining, to compare",
+        Stage(LiveCalibrateConfig, calibrate), "the same without pretraining, to compare",
         {"model": "pretrain", "data": "log"},
     ),
     "export": Step(Stage(ExportConfig, export), "controller as ONNX", {"calibration": "calibrate"}),
@@ -165,7 +165,12 @@ def _run(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
     for number, (step, given) in enumerate(values.items(), 1):
         console.say(f"\n[{number}/{len(values)}] {step}: {STEPS[step].title}")
         started_s = time.monotonic()
-        runs[step] = STEPS[step].stage.run(_settings(step, given, runs))
+        done = STEPS[step].stage.run(_settings(step, given, runs))
+        if done is None:
+            raise UserError(
+                f"{step} was a dry run", "Give calibrate.live.execute=true, or leave calibrate.source alone"
+            )
+        runs[step] = done
         console.say(f"      {step}: {time.monotonic() - started_s:.0f} s  {runs[step]}")
     return runs
 
